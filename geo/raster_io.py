@@ -1,0 +1,295 @@
+"""The one door through which rasters are opened and read on their own grid.
+
+Outside this door there is no nodata value and no alpha band, only pixels and their validity.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from geo.errors import BandError, GridError, SourceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandRef:
+    """One band of one file.
+
+    Parameters
+    ----------
+    href : str
+        Path or URL.
+    index : int
+        Position in the file, from 1.
+    """
+
+    href: str
+    index: int
+
+
+Source = str | Sequence[BandRef]
+"""A whole raster by its href, or chosen bands that may lie in several files on one grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterInfo:
+    """What is known of a raster without reading its pixels.
+
+    Parameters
+    ----------
+    href : str
+    geobox : GeoBox
+        Shape, affine and CRS.
+    bands : tuple of str
+        Names of the data bands (no alpha): descriptions, else colours, else ``band1`` ...
+    indexes : tuple of int
+        Positions of those bands in the file, from 1.
+    dtype : str
+        The type that holds all data bands.
+    nodata : float or None
+    has_mask : bool
+        The file carries a mask or alpha band, so pixels may be invalid without a nodata value.
+    tags : dict of str to str
+    """
+
+    href: str
+    geobox: GeoBox
+    bands: tuple[str, ...]
+    indexes: tuple[int, ...]
+    dtype: str
+    nodata: float | None
+    has_mask: bool
+    tags: dict[str, str]
+
+    @property
+    def is_north_up(self) -> bool:
+        """Rows run south and columns run east, without rotation or shear."""
+        a = self.geobox.affine
+        return bool(a.b == 0 and a.d == 0 and a.a > 0 and a.e < 0)
+
+    def refs(self, bands: Sequence[str] | None = None) -> tuple[BandRef, ...]:
+        """Bands by name, in the order asked for (all of them by default).
+
+        Raises
+        ------
+        BandError
+            If a name is not in the file.
+        """
+        by_name = dict(zip(self.bands, self.indexes, strict=True))
+        missing = [b for b in bands or () if b not in by_name]
+        if missing:
+            raise BandError(
+                f"{self.href} has no band {', '.join(missing)}; it has {', '.join(self.bands)}",
+                href=self.href,
+                missing=missing,
+            )
+        wanted = self.bands if bands is None else bands
+        return tuple(BandRef(href=self.href, index=by_name[b]) for b in wanted)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels and where they are good.
+
+    Parameters
+    ----------
+    data : array, [C, h, w]
+    valid : array of bool, [h, w]
+        True where every band is good.
+    """
+
+    data: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+
+
+@contextmanager
+def open_raster(href: str) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster for reading; everything GDAL finds wrong becomes a `SourceError`.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, is not a raster, or fails while it is read.
+    """
+    if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
+        raise SourceError(f"{href}: no such file", href=href, cause="missing")
+    try:
+        with warnings.catch_warnings():
+            # A missing georeference is judged by `inspect_raster`, with a reason for the user.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(href)
+    except RasterioError as error:
+        raise SourceError(
+            f"{href}: not a raster that GDAL can open ({_first_line(error)})",
+            href=href,
+            cause="unreadable",
+        ) from error
+    with dataset:
+        try:
+            yield dataset
+        except RasterioError as error:
+            raise SourceError(
+                f"{href}: reading failed ({_first_line(error.__cause__ or error)}); "
+                "the file may be damaged or incomplete",
+                href=href,
+                cause="unreadable",
+            ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def inspect_raster(href: str) -> RasterInfo:
+    """Describe a raster without reading its pixels.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be opened, has no usable georeference, or holds complex numbers.
+    """
+    with open_raster(href) as dataset:
+        if dataset.crs is None:
+            hint = "only ground control points" if dataset.gcps[0] else "no CRS"
+            raise SourceError(
+                f"{href}: has {hint}; wanted a georeferenced raster (warp it first)",
+                href=href,
+                cause="no_georeference",
+            )
+        if dataset.transform.is_identity:
+            raise SourceError(
+                f"{href}: has a CRS but no geotransform; wanted a georeferenced raster",
+                href=href,
+                cause="no_georeference",
+            )
+        indexes = tuple(
+            i
+            for i, colour in zip(dataset.indexes, dataset.colorinterp, strict=True)
+            if colour != ColorInterp.alpha
+        )
+        dtype = np.result_type(*(dataset.dtypes[i - 1] for i in indexes))
+        if dtype.kind == "c":
+            raise SourceError(
+                f"{href}: holds complex numbers; wanted integers or reals",
+                href=href,
+                cause="complex",
+            )
+        flags = {flag for i in indexes for flag in dataset.mask_flag_enums[i - 1]}
+        return RasterInfo(
+            href=href,
+            geobox=GeoBox(dataset.shape, dataset.transform, _crs_text(href, dataset.crs)),
+            bands=_band_names(dataset, indexes),
+            indexes=indexes,
+            dtype=str(dtype),
+            nodata=dataset.nodatavals[indexes[0] - 1],
+            has_mask=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
+            tags={k: v for k, v in dataset.tags().items() if isinstance(v, str)},
+        )
+
+
+def _crs_text(href: str, crs: rasterio.crs.CRS) -> str:
+    epsg = crs.to_epsg()
+    try:
+        return f"EPSG:{epsg}" if epsg else str(crs.to_wkt())
+    except RasterioError as error:
+        raise SourceError(
+            f"{href}: unknown CRS ({_first_line(error)})", href=href, cause="unknown_crs"
+        ) from error
+
+
+_COLOURS = {
+    ColorInterp.red: "red",
+    ColorInterp.green: "green",
+    ColorInterp.blue: "blue",
+    ColorInterp.gray: "gray",
+}
+
+
+def _band_names(dataset: rasterio.DatasetReader, indexes: tuple[int, ...]) -> tuple[str, ...]:
+    names: list[str] = []
+    for i in indexes:
+        name = dataset.descriptions[i - 1] or _COLOURS.get(dataset.colorinterp[i - 1])
+        names.append(name if name and name not in names else f"band{i}")
+    return tuple(names)
+
+
+def source_refs(source: Source, bands: Sequence[str] | None = None) -> tuple[BandRef, ...]:
+    """Resolve a source to bands of files."""
+    if isinstance(source, str):
+        return inspect_raster(source).refs(bands)
+    return tuple(source)
+
+
+def source_geobox(source: Source) -> GeoBox:
+    """Grid of a source.
+
+    Raises
+    ------
+    GridError
+        If its files do not lie on one grid.
+    """
+    hrefs = [source] if isinstance(source, str) else list(dict.fromkeys(r.href for r in source))
+    first = inspect_raster(hrefs[0]).geobox
+    for href in hrefs[1:]:
+        if (other := inspect_raster(href).geobox) != first:
+            raise GridError(
+                f"{href} lies on another grid ({other.shape.yx}, {other.affine.a:g} m) than "
+                f"{hrefs[0]} ({first.shape.yx}, {first.affine.a:g} m); wanted bands of one grid",
+                href=href,
+            )
+    return first
+
+
+def read_window(
+    source: Source, rows: slice, cols: slice, bands: Sequence[str] | None = None
+) -> Pixels:
+    """Read a window on the raster's own grid, in its own dtype.
+
+    Parameters
+    ----------
+    source : str or sequence of BandRef
+    rows, cols : slice
+        Inside the raster.
+    bands : sequence of str, optional
+        Names, when `source` is an href; all data bands by default.
+
+    Returns
+    -------
+    Pixels
+        ``data`` [C, h, w]; a pixel is valid where all its bands are.
+
+    Raises
+    ------
+    SourceError
+        If the pixels cannot be read.
+    BandError
+        If a band is not there.
+    """
+    refs = source_refs(source, bands)
+    window = Window.from_slices(rows, cols)
+    planes: dict[BandRef, npt.NDArray[Any]] = {}
+    valid = np.ones((rows.stop - rows.start, cols.stop - cols.start), dtype=np.bool_)
+    for href in dict.fromkeys(ref.href for ref in refs):
+        wanted = [ref for ref in refs if ref.href == href]
+        with open_raster(href) as dataset:
+            data = dataset.read([ref.index for ref in wanted], window=window)  # [c, h, w]
+            masks = dataset.read_masks([ref.index for ref in wanted], window=window)
+        valid &= (masks > 0).all(axis=0)
+        planes.update(zip(wanted, data, strict=True))
+    stacked = np.stack([planes[ref] for ref in refs])  # [C, h, w]
+    if stacked.dtype.kind == "f":
+        valid &= np.isfinite(stacked).all(axis=0)
+    return Pixels(stacked, valid)
