@@ -1,0 +1,347 @@
+"""One scene pair brought together: registered, then harmonised.
+
+The satellite's grid stays as it is; what comes out is how to read the aerial image so that it
+lies on that grid, in the satellite's colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from geo.coregister import (
+    Registration,
+    RegistrationRules,
+    WindowShift,
+    agree,
+    measure_window,
+    spread_windows,
+)
+from geo.harmonise import ColourFit, fit_colours
+from geo.quality import screen_clouds
+from geo.raster_io import Pixels, Source, read_window
+from geo.warp import warp_to
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignRules:
+    """When two scenes may be joined.
+
+    Parameters
+    ----------
+    registration : RegistrationRules
+    max_cloud : float
+        Most cloud, 0 to 1, over the common ground.
+    min_correlation : float
+        Least mean correlation of the bands after registration and harmonisation.
+    """
+
+    registration: RegistrationRules = field(default_factory=RegistrationRules)
+    max_cloud: float = 0.6
+    min_correlation: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How to read the aerial scene on the satellite's grid, and why to believe it.
+
+    Parameters
+    ----------
+    dy_px, dx_px : float
+        Where the satellite's content lies relative to where its georeference says, in satellite
+        pixels, down and right.
+    reliability : float
+        0 to 1.
+    accepted : bool
+    reason, value, limit
+        Why it was refused, by which value against which limit.
+    gains, offsets : tuple of float
+        ``satellite = gain * aerial + offset`` for each band.
+    residual_px : float
+        Shift still found after the correction, plus the spread of the windows.
+    correlation : float
+        Mean over bands, at LR resolution.
+    residual_dn : tuple of float
+        What harmonisation leaves, for each band.
+    cloud_fraction : float
+        Over the windows looked at.
+    """
+
+    dy_px: float
+    dx_px: float
+    reliability: float
+    accepted: bool
+    reason: str | None
+    value: float | None
+    limit: float | None
+    gains: tuple[float, ...]
+    offsets: tuple[float, ...]
+    residual_px: float
+    correlation: float
+    residual_dn: tuple[float, ...]
+    cloud_fraction: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundWindow:
+    """A piece of the satellite scene: its grid, its pixels (clouds not valid), its cloud share."""
+
+    geobox: GeoBox
+    pixels: Pixels
+    cloud_fraction: float = 0.0
+
+
+def align_scene(
+    lr: Pixels,
+    lr_geobox: GeoBox,
+    reference: Source,
+    *,
+    bands: Sequence[str] | None = None,
+    rules: AlignRules | None = None,
+) -> Alignment:
+    """Align an aerial scene to satellite pixels that are in memory.
+
+    Parameters
+    ----------
+    lr : Pixels
+        ``data`` [C, h, w] on `lr_geobox`.
+    reference : str or sequence of BandRef
+        The aerial scene, the same bands.
+    """
+    rules = rules or AlignRules()
+    windows = [
+        GroundWindow(
+            geobox=lr_geobox[rows, cols],
+            pixels=Pixels(lr.data[:, rows, cols], lr.valid[rows, cols]),
+        )
+        for rows, cols in spread_windows(lr.valid.shape, rules.registration)
+    ]
+    return align_windows(windows, reference, bands=bands, rules=rules)
+
+
+def align_source(
+    target: Source,
+    target_geobox: GeoBox,
+    reference: Source,
+    *,
+    area: tuple[slice, slice],
+    classification: str | None = None,
+    rules: AlignRules | None = None,
+) -> Alignment:
+    """Align an aerial scene to a satellite raster, reading only windows of it.
+
+    Parameters
+    ----------
+    target : sequence of BandRef
+        The satellite scene.
+    target_geobox : GeoBox
+        Its whole grid.
+    reference : sequence of BandRef
+        The aerial scene, the same bands.
+    area : (rows, cols)
+        Pixels of the satellite scene where the two overlap.
+    classification : str, optional
+        Href of a scene classification (SCL).
+    """
+    rules = rules or AlignRules()
+    top, left = area[0].start, area[1].start
+    shape = (area[0].stop - top, area[1].stop - left)
+    windows = []
+    for rows, cols in spread_windows(shape, rules.registration):
+        rows = slice(rows.start + top, rows.stop + top)
+        cols = slice(cols.start + left, cols.stop + left)
+        windows.append(read_ground(target, target_geobox, rows, cols, classification))
+    return align_windows(windows, reference, rules=rules)
+
+
+def read_ground(
+    target: Source,
+    target_geobox: GeoBox,
+    rows: slice,
+    cols: slice,
+    classification: str | None = None,
+) -> GroundWindow:
+    """Read a window of the satellite scene; cloud, shadow and nodata are not valid."""
+    geobox = target_geobox[rows, cols]
+    pixels = read_window(target, rows, cols)
+    if classification is None:
+        return GroundWindow(geobox=geobox, pixels=pixels)
+    clear, cloudy = screen_clouds(classification, geobox)
+    seen = pixels.valid
+    cloud_fraction = float(cloudy[seen].mean()) if seen.any() else 0.0
+    return GroundWindow(
+        geobox=geobox,
+        pixels=Pixels(pixels.data, seen & clear),
+        cloud_fraction=cloud_fraction,
+    )
+
+
+def align_windows(
+    windows: Sequence[GroundWindow],
+    reference: Source,
+    *,
+    bands: Sequence[str] | None = None,
+    rules: AlignRules | None = None,
+) -> Alignment:
+    """Register and harmonise by windows of the common ground.
+
+    Registration runs twice, the second time on the aerial image already moved by the first
+    shift: what is still found then is added, and says how far the answer can be trusted.
+    """
+    rules = rules or AlignRules()
+    cloud = float(np.mean([w.cloud_fraction for w in windows])) if windows else 0.0
+    if cloud > rules.max_cloud:
+        return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
+    first = _register(windows, reference, bands, (0.0, 0.0), rules.registration)
+    if not first.accepted:
+        return _refused(cloud, first, rules=rules.registration)
+    second = _register(windows, reference, bands, (first.dy_px, first.dx_px), rules.registration)
+    if not second.accepted:
+        return _refused(cloud, second, rules=rules.registration)
+    shift_yx = (first.dy_px + second.dy_px, first.dx_px + second.dx_px)
+    fit = _harmonise(windows, reference, bands, shift_yx)
+    similar = fit.correlation >= rules.min_correlation
+    return Alignment(
+        dy_px=shift_yx[0],
+        dx_px=shift_yx[1],
+        reliability=second.reliability,
+        accepted=similar,
+        reason=None if similar else "dissimilar_content",
+        value=None if similar else fit.correlation,
+        limit=None if similar else rules.min_correlation,
+        gains=fit.gains,
+        offsets=fit.offsets,
+        residual_px=float(np.hypot(second.dy_px, second.dx_px)) + second.spread_px,
+        correlation=fit.correlation,
+        residual_dn=fit.residual_dn,
+        cloud_fraction=cloud,
+    )
+
+
+def _refused(
+    cloud: float,
+    registration: Registration | None = None,
+    *,
+    rules: RegistrationRules | None = None,
+    reason: str | None = None,
+    value: float | None = None,
+    limit: float | None = None,
+) -> Alignment:
+    dy = dx = reliability = 0.0
+    if registration is not None and rules is not None:
+        dy, dx = registration.dy_px, registration.dx_px
+        reason, reliability = registration.reason, registration.reliability
+        far = reason == "shift_beyond_limit"
+        value = float(np.hypot(dy, dx)) if far else reliability
+        limit = rules.max_shift_px if far else rules.min_reliability
+    return Alignment(
+        dy_px=dy,
+        dx_px=dx,
+        reliability=reliability,
+        accepted=False,
+        reason=reason,
+        value=value,
+        limit=limit,
+        gains=(),
+        offsets=(),
+        residual_px=float("nan"),
+        correlation=float("nan"),
+        residual_dn=(),
+        cloud_fraction=cloud,
+    )
+
+
+def _with_reference(
+    windows: Sequence[GroundWindow],
+    reference: Source,
+    bands: Sequence[str] | None,
+    shift_yx: tuple[float, float],
+) -> Iterator[tuple[GroundWindow, Pixels]]:
+    """Each window with the aerial image at its resolution, moved by a shift."""
+    for window in windows:
+        grid = _moved(window.geobox, shift_yx, 1)
+        yield window, warp_to(reference, grid, bands=bands, resampling="bilinear")
+
+
+def _moved(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
+    """Where the ground of these pixels really lies.
+
+    Content lies `shift_yx` LR pixels down and right of where the georeference says, so the
+    ground of a pixel is to be looked for as far up and left of it.
+    """
+    return geobox.translate_pix(-shift_yx[1] * scale, -shift_yx[0] * scale)
+
+
+def _register(
+    windows: Sequence[GroundWindow],
+    reference: Source,
+    bands: Sequence[str] | None,
+    shift_yx: tuple[float, float],
+    rules: RegistrationRules,
+) -> Registration:
+    shifts: list[WindowShift] = []
+    for window, aerial in _with_reference(windows, reference, bands, shift_yx):
+        valid = window.pixels.valid & aerial.valid
+        if valid.mean() >= rules.min_valid:
+            target = window.pixels.data.astype(np.float32)
+            shifts.append(measure_window(aerial.data, target, valid))
+    return agree(shifts, rules)
+
+
+def _harmonise(
+    windows: Sequence[GroundWindow],
+    reference: Source,
+    bands: Sequence[str] | None,
+    shift_yx: tuple[float, float],
+) -> ColourFit:
+    aerial_pixels, satellite_pixels = [], []
+    for window, aerial in _with_reference(windows, reference, bands, shift_yx):
+        valid = window.pixels.valid & aerial.valid
+        aerial_pixels.append(aerial.data[:, valid])
+        satellite_pixels.append(window.pixels.data[:, valid].astype(np.float32))
+    return fit_colours(
+        np.concatenate(aerial_pixels, axis=1), np.concatenate(satellite_pixels, axis=1)
+    )
+
+
+def read_aligned(
+    reference: Source,
+    hr_geobox: GeoBox,
+    alignment: Alignment,
+    *,
+    scale: int,
+    bands: Sequence[str] | None = None,
+) -> Pixels:
+    """Aerial pixels on the HR grid in the satellite's DN: the one and only resampling.
+
+    Parameters
+    ----------
+    hr_geobox : GeoBox
+        A piece of the satellite's grid refined by `scale`, ``H`` by ``W``.
+    alignment : Alignment
+        An accepted one.
+
+    Returns
+    -------
+    Pixels
+        float32 ``data`` [C, H, W], 0 where not valid.
+    """
+    shift_yx = (alignment.dy_px, alignment.dx_px)
+    warped = warp_to(reference, _moved(hr_geobox, shift_yx, scale), bands=bands)
+    fit = ColourFit(
+        gains=alignment.gains,
+        offsets=alignment.offsets,
+        correlation=alignment.correlation,
+        residual_dn=alignment.residual_dn,
+    )
+    data = fit.apply(warped.data)
+    data[:, ~warped.valid] = 0
+    return Pixels(data, warped.valid)
