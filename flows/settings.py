@@ -1,0 +1,91 @@
+"""What the surroundings say: the only reader of environment variables.
+
+Without any of them everything runs on one machine, embedded: SQLite for MLflow, Prefect's
+ephemeral API, a Dask cluster in this process. Each of them points the same commands at a server.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where the services are.
+
+    Parameters
+    ----------
+    mlflow_uri : str
+        ``MLFLOW_TRACKING_URI``; a SQLite file in the working folder by default, the one that a
+        plain ``mlflow ui`` opens.
+    dask_scheduler : str or None
+        ``SKYSCALE_DASK_SCHEDULER``, for example ``tcp://head:8786``; embedded by default.
+    workers : int
+        ``SKYSCALE_WORKERS``: threads of the embedded Dask cluster; one per core by default.
+    """
+
+    mlflow_uri: str
+    dask_scheduler: str | None
+    workers: int
+
+
+def read_surroundings() -> Surroundings:
+    """Read the environment now."""
+    return Surroundings(
+        mlflow_uri=os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
+        dask_scheduler=os.environ.get("SKYSCALE_DASK_SCHEDULER") or None,
+        workers=int(os.environ.get("SKYSCALE_WORKERS") or usable_cores()),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def mlflow_is_set() -> bool:
+    """Whether the user has chosen a tracking server or database."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def use_mlflow_beside(folder: Path) -> None:
+    """Keep the MLflow database in a folder, unless the user has chosen one."""
+    if not mlflow_is_set():
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+
+
+# Set before the libraries are imported, for they read them then. Each may be overridden.
+_DEFAULTS = {
+    # Nothing leaves the machine unless the user wants it to.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # The ephemeral server migrates its database the first time, which takes longer than 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # SQLite stalls under many small writes unless they come in batches.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "skyscale",
+}
+
+# For people at a terminal: the story, not the engine room.
+_QUIET = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+}
+
+
+def prepare_environment(*, quiet: bool = False) -> None:
+    """Set defaults for the libraries that read the environment when they are imported."""
+    for name, value in (_DEFAULTS | (_QUIET if quiet else {})).items():
+        os.environ.setdefault(name, value)
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment of a training process: each uses its share of the cores and no more."""
+    return os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
