@@ -1,0 +1,160 @@
+"""Rows of the pair store's index: pairs, refusals, and scene pairs that are done.
+
+Schema (version 1); every row has an `identity`, and a store holds one row for each:
+
+``pair``
+    A chip that is in the store. Identity: satellite item, aerial item, CRS, lattice cell, scale.
+``rejection``
+    A chip, a scene pair or a scene that was refused, with reason, value and limit. A refused
+    chip has the identity that the pair would have had, so a later acceptance replaces it.
+``scenes``
+    A scene pair all of whose chips are committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        pa.field("identity", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),  # pair, rejection, scenes
+        pa.field("settings_digest", pa.string(), nullable=False),
+        pa.field("satellite_id", pa.string()),
+        pa.field("aerial_id", pa.string()),
+        pa.field("satellite_href", pa.string()),
+        pa.field("aerial_href", pa.string()),
+        pa.field("satellite_time", pa.timestamp("us", tz="UTC")),
+        pa.field("aerial_time", pa.timestamp("us", tz="UTC")),
+        pa.field("gap_days", pa.float64()),
+        pa.field("reason", pa.string()),  # of a rejection
+        pa.field("value", pa.float64()),
+        pa.field("limit", pa.float64()),
+        pa.field("detail", pa.string()),
+        pa.field("crs", pa.string()),
+        pa.field("resolution_x", pa.float64()),
+        pa.field("resolution_y", pa.float64()),
+        pa.field("row", pa.int64()),
+        pa.field("col", pa.int64()),
+        pa.field("left", pa.float64()),  # bounds of the LR chip, in the CRS
+        pa.field("bottom", pa.float64()),
+        pa.field("right", pa.float64()),
+        pa.field("top", pa.float64()),
+        pa.field("dy_px", pa.float64()),
+        pa.field("dx_px", pa.float64()),
+        pa.field("reliability", pa.float64()),
+        pa.field("residual_px", pa.float64()),
+        pa.field("gains", pa.list_(pa.float64())),
+        pa.field("offsets", pa.list_(pa.float64())),
+        pa.field("similarity", pa.float64()),
+        pa.field("valid_fraction", pa.float64()),
+        pa.field("cloud_fraction", pa.float64()),
+        pa.field("category", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("part", pa.string()),  # folder under parts/
+        pa.field("part_index", pa.int64()),
+        pa.field("pixels_sha256", pa.string()),
+        pa.field("ingested_by", pa.string()),  # name of the flow run
+    ]
+)
+
+# What a digest of the store leaves out: it may differ between two ingests of the same input.
+BOOKKEEPING = frozenset({"part", "part_index", "ingested_by", "satellite_href", "aerial_href"})
+
+
+class Row(TypedDict, total=False):
+    """One row; fields that a kind does not know are left out and stored as null."""
+
+    identity: str
+    kind: str
+    settings_digest: str
+    satellite_id: str
+    aerial_id: str
+    satellite_href: str
+    aerial_href: str
+    satellite_time: Any
+    aerial_time: Any
+    gap_days: float
+    reason: str
+    value: float | None
+    limit: float | None
+    detail: str
+    crs: str
+    resolution_x: float
+    resolution_y: float
+    row: int
+    col: int
+    left: float
+    bottom: float
+    right: float
+    top: float
+    dy_px: float
+    dx_px: float
+    reliability: float
+    residual_px: float
+    gains: list[float]
+    offsets: list[float]
+    similarity: float
+    valid_fraction: float
+    cloud_fraction: float
+    category: str | None
+    split: str
+    part: str
+    part_index: int
+    pixels_sha256: str
+    ingested_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairData:
+    """A pair on its way into the store: its row and its pixels.
+
+    Parameters
+    ----------
+    row : Row
+        Without part, index and hash: the store adds them.
+    lr : array, [C, h, w]
+    hr : array, [C, H, W]
+    valid : array of bool, [H, W]
+        True where both images are good.
+    """
+
+    row: Row
+    lr: npt.NDArray[np.generic]
+    hr: npt.NDArray[np.generic]
+    valid: npt.NDArray[np.bool_]
+
+
+def pair_identity(
+    satellite_id: str, aerial_id: str, crs: str, row: int, col: int, scale: int
+) -> str:
+    """Identity of a pair, the same for ever."""
+    return _identity("pair", satellite_id, aerial_id, crs, row, col, scale)
+
+
+def scenes_identity(satellite_id: str, aerial_id: str) -> str:
+    """Identity of what is said about two scenes (or about one, when the other is empty)."""
+    return _identity("scenes", satellite_id, aerial_id)
+
+
+def _identity(*parts: object) -> str:
+    # Lengths keep ("ab", "c") and ("a", "bc") apart.
+    text = "".join(f"{len(str(p))}:{p}" for p in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def hash_pixels(
+    lr: npt.NDArray[np.generic], hr: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]
+) -> str:
+    """Hash of a pair's pixels with their shapes and types."""
+    digest = hashlib.sha256()
+    for array in (lr, hr, valid):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
