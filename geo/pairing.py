@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from geo.align import Alignment, AlignRules, align_source
 from geo.catalog import Asset, Refusal
 from geo.chips import Cell, Lattice
 from geo.cut import AlignedPair, Chip, CutRules, cut_block
-from geo.errors import GeoError, GridError
+from geo.errors import BandError, GeoError, GridError
 from geo.landcover import LandCover
 from geo.match import Candidate, Rejection
 from geo.pairrow import PairData, Row, pair_identity, scenes_identity
@@ -57,6 +57,10 @@ class PairingRules:
         """Short hash of all that decides how pairs come out."""
         text = json.dumps([PAIRING_VERSION, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __post_init__(self) -> None:
+        if self.scale not in (2, 4, 8):
+            raise ValueError(f"scale is {self.scale}; wanted 2, 4 or 8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +193,60 @@ def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
     """Whole cells inside the satellite scene, over the common ground."""
     rows, cols = pair.area
     return lattice_of(pair, rules).cells_in(pair.geobox[rows, cols])
+
+
+def unknown_cells(pair: ScenePair, rules: PairingRules, known: Container[str]) -> list[Cell]:
+    """Cells that these settings have not decided yet."""
+    satellite, aerial = pair.candidate.satellite.id, pair.candidate.aerial.id
+    crs = str(pair.geobox.crs)
+    return [
+        cell
+        for cell in cells_of(pair, rules)
+        if pair_identity(satellite, aerial, crs, cell.row, cell.col, rules.scale) not in known
+    ]
+
+
+def common_bands(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Bands that both scenes of the first usable candidate have, in the satellite's order.
+
+    Raises
+    ------
+    BandError
+        If the names have nothing in common.
+    """
+    names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    for candidate in candidates:
+        try:
+            names = candidate.satellite.band_names(), candidate.aerial.band_names()
+        except GeoError:
+            continue  # it will be refused, with this reason, when its turn comes
+        if shared := tuple(n for n in names[0] if n in names[1]):
+            return shared
+    if names is None:
+        return ()
+    raise BandError(
+        f"the satellite bands ({', '.join(names[0])}) and the aerial bands "
+        f"({', '.join(names[1])}) share no name; name them alike or use --bands"
+    )
+
+
+def first_dtype(candidates: Sequence[Candidate], rules: PairingRules) -> str | None:
+    """Satellite dtype of the first usable candidate, or None where there is none.
+
+    Raises
+    ------
+    GeoError
+        What was wrong with the last candidate, when none is usable.
+    """
+    error: GeoError | None = None
+    for candidate in candidates:
+        try:
+            return inspect_pair(candidate, rules).dtype
+        except GeoError as met:
+            error = met
+    if error is not None:
+        raise error
+    return None
 
 
 def blocks_of(cells: Sequence[Cell], *, side: tuple[int, int] = (8, 16)) -> Iterator[list[Cell]]:

@@ -81,6 +81,14 @@ class StoreConfig:
         return cls(**{**values, "split": SplitRule(**values["split"])})
 
 
+def default_data_range(dtype: str) -> float:
+    """The DN that usually means 1.0: full scale of bytes, reflectance x 10000 of wider integers."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return 1.0
+    return 255.0 if kind.itemsize == 1 else 10000.0
+
+
 @dataclass(frozen=True)
 class Pair:
     """Pixels of one pair: ``lr`` [C, h, w], ``hr`` [C, H, W], ``valid`` [H, W]."""
