@@ -35,13 +35,16 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
         with Client(surroundings.dask_scheduler) as client:
             yield client
         return
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     with (
         dask.config.set({"distributed.worker.memory.target": False}),
         LocalCluster(
             n_workers=1,
             threads_per_worker=workers or surroundings.workers,
             processes=False,
-            dashboard_address=None,
+            # Loopback only: nothing of a laptop's run is for the network.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,

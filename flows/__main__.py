@@ -1,0 +1,5 @@
+"""``python -m flows`` is ``skyscale``."""
+
+from flows.cli import main
+
+main()
