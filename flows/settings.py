@@ -89,3 +89,15 @@ def prepare_environment(*, quiet: bool = False) -> None:
 def worker_environment(threads: int) -> dict[str, str]:
     """Environment of a training process: each uses its share of the cores and no more."""
     return os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+
+
+def server_environment(folder: Path, prefect_url: str, mlflow_url: str) -> dict[str, str]:
+    """Environment of local servers and of what they run: their data in one folder."""
+    prepare_environment()
+    return os.environ | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": prefect_url,
+        "MLFLOW_TRACKING_URI": mlflow_url,
+        # One server process is enough for a laptop; the jobs of MLflow's own would be eight more.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }

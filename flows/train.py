@@ -1,0 +1,256 @@
+"""Flow `train`: a store in, a registered generator out, everything in MLflow."""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import registry, tracking
+from flows.artifacts import publish_table
+from flows.console import say
+from flows.errors import FlowError, UsageError
+from flows.launcher import launch_ranks
+
+if TYPE_CHECKING:
+    from geo.pairstore import PairStore
+    from models.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlowConfig:
+    """Parameters of the flow.
+
+    Parameters
+    ----------
+    store : str
+        Folder of the pair store.
+    config : str, optional
+        TOML file of training settings (see ``models/config.py``).
+    settings : dict
+        Training settings that override the file.
+    nproc, nnodes : int
+        Processes on this machine, and machines.
+    rendezvous : str, optional
+        ``host:port`` where the machines meet.
+    resume : str, optional
+        MLflow run id to go on with.
+    max_minutes : float, optional
+        Stop in time; both phases shrink into it.
+    seed : int, optional
+    out : str
+        Folder of checkpoints, one subfolder for each run.
+    """
+
+    store: str
+    config: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    nproc: int = 1
+    nnodes: int = 1
+    rendezvous: str | None = None
+    resume: str | None = None
+    max_minutes: float | None = None
+    seed: int | None = None
+    out: str = "runs"
+
+
+@flow(name="train", description="Train a generator on a pair store; track it; register it.")
+def train(config: TrainFlowConfig) -> dict[str, Any]:
+    """Run the stage; returns what ``skyscale train --json`` prints."""
+    job = prepare_job(config)
+    started = time.monotonic()
+    run_id = job["run_id"]
+    try:
+        run_training(config, job)
+        result = publish_generator(job)
+    except BaseException:
+        tracking.end_run(run_id, failed=True)
+        say(f"train: stopped; skyscale train --store {config.store} --resume {run_id} goes on")
+        raise
+    result["seconds"] = time.monotonic() - started
+    tracking.end_run(run_id)
+    publish_table("train", result, title="Training")
+    return result
+
+
+@task(name="prepare", cache_policy=NO_CACHE)
+def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
+    """Settle configuration, data version and run; written down for the ranks."""
+    from geo.pairstore import PairStore
+
+    store = PairStore.open(config.store)
+    settings = read_settings(config)
+    summary = store.summary()
+    splits = summary["splits"]
+    if not splits.get("train"):
+        raise FlowError(
+            f"{config.store}: no training pairs (splits: {splits or 'none'}); ingest more ground"
+        )
+    for split in ("val", "test"):
+        if not splits.get(split):
+            say(
+                f"train: no {split} pairs, so no {split} scores; a smaller --split-block at "
+                "ingest gives small regions held-out ground"
+            )
+    out = Path(config.out)
+    if config.resume:
+        run_id = config.resume
+        job = _stored_job(out / run_id)
+        say(f"train: going on with run {run_id}")
+        return job
+    run_id = tracking.start_run(
+        f"train {Path(config.store).name}",
+        tags={"stage": "train", "store": str(Path(config.store).resolve())},
+        params={
+            "store_version": summary["version"],
+            "store_digest": summary["digest"],
+            "pairs": splits,
+            "scale": summary["scale"],
+            "bands": ",".join(summary["bands"]),
+            **settings.to_dict(),
+        },
+    )
+    _log_dataset(run_id, store, summary)
+    champion = registry.champion()
+    job = {
+        "run_id": run_id,
+        "store": str(Path(config.store).resolve()),
+        "store_version": summary["version"],
+        "store_digest": summary["digest"],
+        "config": settings.to_dict(),
+        "folder": str((out / run_id).resolve()),
+        "champion": champion.folder if champion else None,
+    }
+    (out / run_id).mkdir(parents=True, exist_ok=True)
+    (out / run_id / "job.json").write_text(json.dumps(job, indent=2))
+    say(
+        f"train: run {run_id}; {splits.get('train', 0)} training, {splits.get('val', 0)} "
+        f"validation, {splits.get('test', 0)} test pairs (store version {summary['version']})"
+    )
+    return job
+
+
+def read_settings(config: TrainFlowConfig) -> TrainConfig:
+    """Training settings: defaults, then the file, then what the command says.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or a setting is wrong.
+    """
+    from models.config import TrainConfig
+    from models.errors import ConfigError
+
+    values: dict[str, Any] = {}
+    if config.config:
+        try:
+            values = tomllib.loads(Path(config.config).read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"{config.config}: {error}") from error
+    values |= config.settings
+    for name in ("max_minutes", "seed"):
+        if (value := getattr(config, name)) is not None:
+            values[name] = value
+    try:
+        return TrainConfig.from_dict(values)
+    except ConfigError as error:
+        raise UsageError(f"training settings: {error}") from error
+
+
+def _stored_job(folder: Path) -> dict[str, Any]:
+    file = folder / "job.json"
+    if not file.exists():
+        raise FlowError(f"{file}: no such run to go on with; --out says where runs are kept")
+    return dict(json.loads(file.read_text()))
+
+
+def _log_dataset(run_id: str, store: PairStore, summary: Mapping[str, Any]) -> None:
+    """Say in MLflow which data the run sees, as a dataset with the store's digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=store.path.name,
+        digest=str(summary["digest"])[:36],
+        source_type="skyscale-pair-store",
+        source=json.dumps({"path": str(store.path.resolve()), "version": summary["version"]}),
+        profile=json.dumps({"pairs": summary["pairs"], "splits": summary["splits"]}),
+    )
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    tracking.mlflow_client().log_inputs(run_id, inputs)
+
+
+@task(name="train ranks", cache_policy=NO_CACHE)
+def run_training(config: TrainFlowConfig, job: Mapping[str, Any]) -> None:
+    """Launch the ranks and pass their story on; raises when they fail."""
+    log = Path(job["folder"]) / "ranks.log"
+    for event in launch_ranks(
+        Path(job["folder"]) / "job.json",
+        log=log,
+        nproc=config.nproc,
+        nnodes=config.nnodes,
+        rendezvous=config.rendezvous,
+    ):
+        say(f"train: {event['say']}")
+
+
+@task(name="publish generator", cache_policy=NO_CACHE)
+def publish_generator(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Log the generator, register it, and make it champion if it is better on the test ground."""
+    folder = Path(job["folder"])
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    run_id = job["run_id"]
+    for split in ("val", "test"):
+        scores = evaluation.get(split)
+        if scores:
+            tracking.log_metrics(run_id, {f"final/{split}_{k}": v for k, v in scores.items()})
+    tracking.log_files(run_id, {"generator": folder / "generator", "": folder / "evaluation.json"})
+    test = evaluation.get("test") or {}
+    version = registry.register(
+        run_id,
+        {
+            "store_version": job["store_version"],
+            "store_digest": job["store_digest"],
+            "test_psnr_db": test.get("psnr_db"),
+            "test_bicubic_psnr_db": test.get("bicubic_psnr_db"),
+            "test_gain_db": test.get("gain_db"),
+        },
+    )
+    _judge(version, evaluation)
+    return {
+        "run_id": run_id,
+        "model_uri": f"models:/{registry.MODEL_NAME}/{version}",
+        "generator": str(folder / "generator"),
+        "val": evaluation.get("val"),
+        "test": evaluation.get("test"),
+    }
+
+
+def _judge(version: str, evaluation: Mapping[str, Any]) -> None:
+    """Champion is who is best on the same test pairs; the reason is written on the version."""
+    test, champion = evaluation.get("test"), evaluation.get("champion")
+    if not test:
+        reason = "not promoted: there is no test ground to judge on"
+        registry.keep_champion(version, reason)
+    elif not champion:
+        reason = f"promoted: no champion to compare with; test gain {test['gain_db']:+.3f} dB"
+        registry.promote(version, reason)
+    elif test["gain_db"] > champion["gain_db"]:
+        reason = (
+            f"promoted: test gain {test['gain_db']:+.3f} dB against {champion['gain_db']:+.3f} dB "
+            "of the champion on the same pairs"
+        )
+        registry.promote(version, reason)
+    else:
+        reason = (
+            f"not promoted: test gain {test['gain_db']:+.3f} dB against "
+            f"{champion['gain_db']:+.3f} dB of the champion on the same pairs"
+        )
+        registry.keep_champion(version, reason)
+    say(f"train: version {version} {reason}")
