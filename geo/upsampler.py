@@ -1,0 +1,89 @@
+"""What upscales: anything that turns LR pixels into HR pixels, a network or a formula."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from geo.interpolate import Method, halo, upsample
+
+
+class Upsampler(Protocol):
+    """What makes HR pixels of LR pixels."""
+
+    @property
+    def name(self) -> str:
+        """Its identity: two upsamplers of one name give the same pixels."""
+        ...
+
+    @property
+    def scale(self) -> int:
+        """HR pixels in an LR pixel, along each axis."""
+        ...
+
+    @property
+    def halo(self) -> int:
+        """How far, in LR pixels, its output depends on its input."""
+        ...
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Names of the bands that it wants, in order; None for any."""
+        ...
+
+    def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
+        """DN [C, h, w] to DN [C, scale*h, scale*w], the same for the same input."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuiltinUpsampler:
+    """An upsampler that needs no model.
+
+    Parameters
+    ----------
+    method : {"nearest", "bicubic", "lanczos"}
+    scale : int
+    """
+
+    method: Method
+    scale: int
+    bands: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        halo(self.method)  # refuses unknown methods
+        if self.scale < 1:
+            raise ValueError(f"scale is {self.scale}; wanted 1 or more")
+
+    @property
+    def name(self) -> str:
+        """The method."""
+        return self.method
+
+    @property
+    def halo(self) -> int:
+        """Radius of the kernel in LR pixels."""
+        return halo(self.method)
+
+    def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
+        """Upsample; see `geo.interpolate.upsample`."""
+        return upsample(lr, self.scale, self.method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsamplerFacts:
+    """What a plan keeps of an upsampler; see `Upsampler`."""
+
+    name: str
+    scale: int
+    halo: int
+    bands: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, upsampler: Upsampler | UpsamplerFacts) -> UpsamplerFacts:
+        """Take the facts of an upsampler."""
+        bands = None if upsampler.bands is None else tuple(upsampler.bands)
+        return cls(name=upsampler.name, scale=upsampler.scale, halo=upsampler.halo, bands=bands)

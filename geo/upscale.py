@@ -1,0 +1,245 @@
+"""A whole region upscaled block by block: plan, begin, run every block, finish.
+
+>>> plan = plan_upscale("scene.tif", Path("out.tif"), BuiltinUpsampler("bicubic", 4))
+>>> beginning = begin(plan)
+>>> for block in plan.blocks:
+...     if block.index not in beginning.finished:
+...         run_block(plan, block, upsampler)
+>>> finish(plan)
+
+Blocks are independent: any number of workers may run them, in any order, and a plan travels to
+them as data. Each output pixel is computed once, from all the pixels that it depends on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from geo.cog import write_cog
+from geo.errors import UpscaleError
+from geo.raster_io import Pixels, read_window
+from geo.regionstore import Beginning, RegionStore, begin_region, remove_region
+from geo.tiling import Block, HaloWindow, halo_window
+from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts
+from geo.upscale_plan import FileStamp, UpscaleConfig, UpscalePlan, plan_upscale
+
+__all__ = [
+    "Beginning",
+    "Block",
+    "BlockResult",
+    "BuiltinUpsampler",
+    "Upsampler",
+    "UpsamplerFacts",
+    "UpscaleConfig",
+    "UpscalePlan",
+    "begin",
+    "finish",
+    "finished_blocks",
+    "plan_upscale",
+    "run_block",
+]
+
+
+def begin(plan: UpscalePlan, *, restart: bool = False) -> Beginning:
+    """Make the working folder, or take up what a run of the same plan has left in it.
+
+    Raises
+    ------
+    UpscaleError
+        If the folder cannot be written.
+    """
+    return begin_region(plan.folder, plan.layout, plan.facts, restart=restart)
+
+
+def finished_blocks(plan: UpscalePlan) -> frozenset[int]:
+    """Indexes of blocks that are done.
+
+    Raises
+    ------
+    UpscaleError
+        If the run has not begun.
+    """
+    return _store(plan).finished()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockResult:
+    """What became of a block.
+
+    Parameters
+    ----------
+    index : int
+    valid_fraction : float
+        Of its LR pixels; a block with none was not computed.
+    read_s, infer_s, write_s : float
+        Seconds.
+    """
+
+    index: int
+    valid_fraction: float
+    read_s: float
+    infer_s: float
+    write_s: float
+
+
+def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockResult:
+    """Read a block and its halo, upscale, crop, store, mark as finished.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read.
+    UpscaleError
+        If the upsampler is not the planned one or gives nonsense, or the disk is full.
+    """
+    if (facts := UpsamplerFacts.of(upsampler)) != plan.upsampler:
+        raise UpscaleError(f"got the upsampler {facts}; the plan is for {plan.upsampler}")
+    store = _store(plan)
+    clock = [perf_counter()]
+    lr, valid = _read_block(plan, block)
+    clock.append(perf_counter())
+    hr = None if lr is None else _infer(plan, block, upsampler, lr, valid)
+    clock.append(perf_counter())
+    store.write(block, hr, valid)
+    clock.append(perf_counter())
+    read_s, infer_s, write_s = np.diff(clock)
+    return BlockResult(
+        index=block.index,
+        valid_fraction=float(valid.mean()),
+        read_s=float(read_s),
+        infer_s=float(infer_s),
+        write_s=float(write_s),
+    )
+
+
+def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
+    """Build the COG, put it under its name, and take the working folder down.
+
+    Parameters
+    ----------
+    plan : UpscalePlan
+    tags : mapping of str to str, optional
+        Tags beside the plan's own.
+
+    Raises
+    ------
+    UpscaleError
+        If blocks are missing, the source has changed meanwhile, or the disk is full.
+    """
+    store = _store(plan)
+    missing = len(plan.blocks) - len(store.finished())
+    if missing:
+        raise UpscaleError(
+            f"{missing} of {len(plan.blocks)} blocks of {plan.output} are not done; run them first",
+            missing=missing,
+        )
+    for stamp in plan.stamps:
+        if FileStamp.of(stamp.href) != stamp:
+            raise UpscaleError(
+                f"{stamp.href} has changed while it was upscaled; run again from the beginning",
+                href=stamp.href,
+            )
+    path = write_cog(
+        Path(plan.output),
+        plan.profile,
+        store.read,
+        tags={**(tags or {}), **plan.tags},
+        scratch=plan.folder,
+    )
+    remove_region(plan.folder)
+    return path
+
+
+def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Give every invalid pixel [C, h, w] the value of the nearest valid one."""
+    if valid.all():
+        return data
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return np.asarray(data[:, nearest[0], nearest[1]])
+
+
+def _store(plan: UpscalePlan) -> RegionStore:
+    return RegionStore(plan.folder, plan.layout, plan.fingerprint)
+
+
+def _read_block(
+    plan: UpscalePlan, block: Block
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.bool_]]:
+    """LR pixels of block and halo without holes (None if all is hole), and the block's validity."""
+    pixels, window = _read_halo(plan, block, margin=0)
+    own = (
+        slice(block.rows.start - window.rows.start, block.rows.stop - window.rows.start),
+        slice(block.cols.start - window.cols.start, block.cols.stop - window.cols.start),
+    )
+    valid = pixels.valid[own]
+    if not valid.any():
+        return None, valid
+    if not pixels.valid.all() and plan.upsampler.halo:
+        # What fills a hole must not depend on the block that asks. A hole pixel matters where it
+        # lies in the halo of a valid pixel, which is then at most halo * sqrt(2) from it; so its
+        # nearest valid pixel is no farther, and this margin holds it.
+        margin = math.ceil(plan.upsampler.halo * math.sqrt(2))
+        pixels, window = _read_halo(plan, block, margin)
+    filled = fill_invalid(pixels.data, pixels.valid)
+    return np.asarray(window.lay_out(filled), np.float32), valid
+
+
+def _read_halo(plan: UpscalePlan, block: Block, margin: int) -> tuple[Pixels, HaloWindow]:
+    window = halo_window(block, plan.upsampler.halo, plan.height, plan.width, margin)
+    return read_window(plan.source, window.rows, window.cols), window
+
+
+def _infer(
+    plan: UpscalePlan,
+    block: Block,
+    upsampler: Upsampler,
+    lr: npt.NDArray[np.float32],
+    valid: npt.NDArray[np.bool_],
+) -> npt.NDArray[Any]:
+    """HR pixels of the block, [C, H, W], in the output's dtype, holes as nodata."""
+    scale, margin = plan.upsampler.scale, plan.upsampler.halo * plan.upsampler.scale
+    sr = np.asarray(upsampler(lr))
+    wanted = (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale)
+    if sr.shape != wanted:
+        raise UpscaleError(
+            f"{upsampler.name} made shape {sr.shape} of {lr.shape} at {block}; wanted {wanted}",
+            block=block.index,
+        )
+    height, width = block.scaled(scale).shape
+    sr = sr[:, margin : margin + height, margin : margin + width]
+    if not np.isfinite(sr).all():
+        raise UpscaleError(
+            f"{upsampler.name} made NaN or infinite values at {block}", block=block.index
+        )
+    hr = to_dtype(sr, plan.profile.dtype, plan.profile.nodata)
+    if not valid.all():
+        hole = ~valid.repeat(scale, 0).repeat(scale, 1)
+        hr[:, hole] = plan.layout.fill
+    return hr
+
+
+def to_dtype(sr: npt.NDArray[Any], dtype: str, nodata: float | None) -> npt.NDArray[Any]:
+    """Round and clip to a dtype; a value that would read as nodata moves to the next one."""
+    target = np.dtype(dtype)
+    if target.kind == "f":
+        out = sr.astype(target)
+        if nodata is not None and math.isfinite(nodata):
+            value = target.type(nodata)
+            away = -np.inf if value == np.finfo(target).max else np.inf
+            out[out == value] = np.nextafter(value, target.type(away))
+        return np.asarray(out)
+    limits = np.iinfo(target)
+    rounded = np.rint(sr)
+    out = np.clip(rounded, limits.min, limits.max, out=rounded).astype(target)
+    if nodata is not None:
+        out[out == int(nodata)] = int(nodata) + (1 if nodata < limits.max else -1)
+    return np.asarray(out)
