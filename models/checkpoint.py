@@ -1,0 +1,166 @@
+"""A training run on disk: everything that the next step depends on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.clock import Clock
+from models.config import TrainConfig
+from models.data import PairSpec
+from models.errors import CheckpointError
+from models.step import Learner
+
+FORMAT = 1
+KEEP = 2
+
+_NAME = re.compile(r"checkpoint-(\d{8})\.pt")
+# What cannot change within a run: the networks and what they are shown. Lengths, rates and
+# intervals may.
+_FIXED = ("generator", "discriminator", "objective", "seed", "batch_size", "patch_lr")
+
+_log = logging.getLogger("skyscale.models.checkpoint")
+
+
+def save_checkpoint(
+    folder: Path, learner: Learner, clock: Clock, config: TrainConfig, spec: PairSpec
+) -> Path:
+    """Write a checkpoint as a whole or not at all, and drop all but the newest ones.
+
+    Returns
+    -------
+    Path
+        Of the file, named after the step.
+    """
+    state = {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "pairs": _spec_values(spec),
+        "clock": clock.to_dict(),
+        "generator": learner.generator.state_dict(),
+        "discriminator": learner.discriminator.state_dict(),
+        "ema": learner.ema.state_dict(),
+        "generator_optimiser": learner.generator_optimiser.state_dict(),
+        "discriminator_optimiser": learner.discriminator_optimiser.state_dict(),
+        "rng": torch.get_rng_state(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"checkpoint-{clock.step:08d}.pt"
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    _sync_folder(folder)
+    for old in list_checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a run, newest first; unfinished files are none."""
+    if not folder.is_dir():
+        return []
+    named = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(named, key=lambda path: path.name, reverse=True)
+
+
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, or None where there is none at all.
+
+    Raises
+    ------
+    CheckpointError
+        When there are checkpoints and none can be read.
+    """
+    paths = list_checkpoints(folder)
+    for path in paths:
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            _log.warning("%s; trying the one before", error)
+    if paths:
+        raise CheckpointError(f"none of the {len(paths)} checkpoints in {folder} can be read")
+    return None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; tensors and plain values only, so no code can hide in it.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is missing, damaged, or of another format.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its zip reader and unpickler do
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is no checkpoint, or damaged: {first}", path=str(path)
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(
+            f"{path} has checkpoint format {found}, this version reads {FORMAT}", path=str(path)
+        )
+    return state
+
+
+def restore(
+    state: Mapping[str, Any], learner: Learner, config: TrainConfig, spec: PairSpec
+) -> Clock:
+    """Put a run back where `state` says it was.
+
+    Raises
+    ------
+    CheckpointError
+        When it is another run: other networks, other pairs, another order.
+    """
+    _same_run(state, config, spec)
+    learner.generator.load_state_dict(state["generator"])
+    learner.discriminator.load_state_dict(state["discriminator"])
+    learner.ema.load_state_dict(state["ema"])
+    learner.generator_optimiser.load_state_dict(state["generator_optimiser"])
+    learner.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+    torch.set_rng_state(state["rng"])
+    return Clock.from_dict(state["clock"])
+
+
+def _same_run(state: Mapping[str, Any], config: TrainConfig, spec: PairSpec) -> None:
+    before, now = state["config"], config.to_dict()
+    other = [key for key in _FIXED if before.get(key) != now[key]]
+    if other:
+        differences = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in other)
+        raise CheckpointError(
+            f"the checkpoint belongs to another run: {differences}; "
+            "give the former values or start in a new folder",
+            differing=other,
+        )
+    if state["pairs"] != _spec_values(spec):
+        raise CheckpointError(
+            f"the checkpoint was trained on pairs of {state['pairs']}, "
+            f"these are {_spec_values(spec)}"
+        )
+
+
+def _spec_values(spec: PairSpec) -> dict[str, Any]:
+    return {"scale": spec.scale, "bands": list(spec.bands), "data_range": spec.data_range}
+
+
+def _sync_folder(folder: Path) -> None:
+    # The new name itself must survive a power cut; not all file systems can be asked for it.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

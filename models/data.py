@@ -1,0 +1,324 @@
+"""Pairs in, mini-batches out: crops, flips, scaling, and reading ahead of the training step."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import DataError
+from models.sampler import look_of_sample, pair_of_sample, sample_numbers
+
+_Floats = npt.NDArray[np.float32]
+_MB = 1 << 20
+
+
+class PairLike(Protocol):
+    """LR and HR image of one ground, DN in any dtype, and where the HR image is valid."""
+
+    @property
+    def lr(self) -> npt.NDArray[Any]:
+        """[C, h, w]."""
+
+    @property
+    def hr(self) -> npt.NDArray[Any]:
+        """[C, s*h, s*w]."""
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """[s*h, s*w], True = good."""
+
+
+class PairSource(Protocol):
+    """A sequence of pairs that likes to be asked for several at once.
+
+    `read` is called from a background thread.
+    """
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> Sequence[PairLike]:
+        """Pairs at these places, in this order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A pair in memory; see `PairLike`."""
+
+    lr: npt.NDArray[Any]
+    hr: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+
+
+class ListedPairs:
+    """Pairs in a list as a `PairSource`."""
+
+    def __init__(self, pairs: Sequence[PairLike]) -> None:
+        self._pairs = list(pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def read(self, indices: Sequence[int]) -> list[PairLike]:
+        """Pairs at these places, in this order."""
+        return [self._pairs[index] for index in indices]
+
+
+class CachedPairs:
+    """A `PairSource` that keeps what it has read, as stored, until its memory is full.
+
+    Small stores are then read once per run instead of once per epoch. What does not fit is read
+    again each time; nothing is thrown out, for every pair is as likely to be wanted as any other.
+    """
+
+    def __init__(self, source: PairSource, *, limit_mb: int) -> None:
+        self._source = source
+        self._left = limit_mb * _MB
+        self._kept: dict[int, PairLike] = {}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, indices: Sequence[int]) -> list[PairLike]:
+        """Pairs at these places, in this order."""
+        missing = [index for index in dict.fromkeys(indices) if index not in self._kept]
+        fresh = dict(zip(missing, self._source.read(missing), strict=True)) if missing else {}
+        for index, pair in fresh.items():
+            size = pair.lr.nbytes + pair.hr.nbytes + pair.valid.nbytes
+            if size <= self._left:
+                self._left -= size
+                self._kept[index] = pair
+        return [fresh[index] if index in fresh else self._kept[index] for index in indices]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSpec:
+    """What all pairs of a run have in common.
+
+    Parameters
+    ----------
+    scale : int
+    bands : tuple of str
+    data_range : float
+        The DN that means reflectance one.
+    dtype : str
+        Of the stored DN, for the record.
+    """
+
+    scale: int
+    bands: tuple[str, ...]
+    data_range: float
+    dtype: str = "uint16"
+
+    def __post_init__(self) -> None:
+        if not self.bands:
+            raise DataError("pairs need at least one band")
+        if not (np.isfinite(self.data_range) and self.data_range > 0):
+            raise DataError(f"data_range must be more than 0, got {self.data_range}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A mini-batch in reflectance."""
+
+    lr: _Floats  # [n, C, p, p]
+    hr: _Floats  # [n, C, s*p, s*p], 0 where not valid
+    valid: _Floats  # [n, 1, s*p, s*p], 1 or 0
+
+
+def check_pairs(source: PairSource, spec: PairSpec, *, what: str) -> tuple[int, int]:
+    """Refuse a source that cannot be trained on, before anything starts.
+
+    Returns
+    -------
+    tuple of int
+        Height and width of its first LR chip.
+
+    Raises
+    ------
+    DataError
+        When it is empty, or its first pair has other bands or another scale.
+    """
+    if len(source) == 0:
+        raise DataError(f"there are no {what} pairs", what=what)
+    first = source.read([0])[0]
+    check_pair(first, spec)
+    height, width = first.lr.shape[1:]
+    return height, width
+
+
+def check_pair(pair: PairLike, spec: PairSpec) -> None:
+    """Refuse a pair of other bands or another scale than `spec` says."""
+    c, h, w = pair.lr.shape
+    wanted = (len(spec.bands), spec.scale * h, spec.scale * w)
+    if c != len(spec.bands) or pair.hr.shape != wanted or pair.valid.shape != wanted[1:]:
+        raise DataError(
+            f"a pair has LR {pair.lr.shape}, HR {pair.hr.shape} and validity {pair.valid.shape}; "
+            f"with {len(spec.bands)} bands at scale {spec.scale} its HR would be {wanted} "
+            f"and its validity {wanted[1:]}",
+            lr=pair.lr.shape,
+            hr=pair.hr.shape,
+            valid=pair.valid.shape,
+        )
+
+
+def band_statistics(
+    source: PairSource, spec: PairSpec, *, sample: int = 64
+) -> tuple[_Floats, float]:
+    """Mean of each band and one spread for all, in reflectance, of evenly spaced LR chips.
+
+    Returns
+    -------
+    mean : array, [C]
+    spread : float
+        Root of the mean variance of the bands, or 1 for imagery without any contrast.
+    """
+    chips = [
+        pair.lr.reshape(len(spec.bands), -1).astype(np.float64) / spec.data_range
+        for pair in source.read(evenly_spaced(len(source), sample))
+    ]
+    pixels = np.concatenate(chips, axis=1)  # [C, n]
+    spread = float(np.sqrt(pixels.var(axis=1).mean()))
+    return pixels.mean(axis=1).astype(np.float32), spread if spread > 1e-9 else 1.0
+
+
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """At most `limit` of the places 0 to count - 1, evenly spread, always the same ones."""
+    return [int(place) for place in np.linspace(0, count - 1, min(count, limit)).round()]
+
+
+class BatchMaker:
+    """Makes mini-batch number k, a pure function of configuration, pairs and k.
+
+    Parameters
+    ----------
+    source : PairSource
+    spec : PairSpec
+    patch_lr : int
+        Side of the crop in LR pixels, at most that of the chips.
+    """
+
+    def __init__(
+        self,
+        source: PairSource,
+        spec: PairSpec,
+        *,
+        batch_size: int,
+        patch_lr: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
+        self._source = source
+        self._spec = spec
+        self._batch_size = batch_size
+        self._patch = patch_lr
+        self._seed = seed
+        self._rank = rank
+        self._world = world
+
+    def __call__(self, number: int) -> Batch:
+        """Mini-batch `number` of the run, or this rank's part of it."""
+        samples = sample_numbers(number, self._batch_size, rank=self._rank, world=self._world)
+        indices = [pair_of_sample(self._seed, n, len(self._source)) for n in samples]
+        pairs = self._source.read(indices)
+        count, bands, p = len(samples), len(self._spec.bands), self._patch
+        fine = p * self._spec.scale
+        lr = np.empty((count, bands, p, p), np.float32)
+        hr = np.empty((count, bands, fine, fine), np.float32)
+        valid = np.empty((count, 1, fine, fine), np.float32)
+        for place, (sample, pair) in enumerate(zip(samples, pairs, strict=True)):
+            look = look_of_sample(self._seed, sample)
+            lr[place], hr[place], valid[place, 0] = self._cut(pair, look)
+        lr /= self._spec.data_range
+        hr /= self._spec.data_range
+        # Outside the valid pixels there may be anything, even NaN, which a mask of zeros keeps.
+        np.copyto(hr, 0, where=valid == 0)
+        return Batch(lr=lr, hr=hr, valid=valid)
+
+    def _cut(
+        self, pair: PairLike, look: np.random.Generator
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """One crop, turned and mirrored into one of the eight symmetries of a square."""
+        check_pair(pair, self._spec)
+        p, s = self._patch, self._spec.scale
+        h, w = pair.lr.shape[1:]
+        if min(h, w) < p:
+            raise DataError(
+                f"a chip of {h} x {w} LR pixels is smaller than the patch of {p}", shape=(h, w)
+            )
+        row, col = int(look.integers(h - p + 1)), int(look.integers(w - p + 1))
+        turns, mirror = int(look.integers(4)), bool(look.integers(2))
+        lr = pair.lr[:, row : row + p, col : col + p]
+        fine = np.s_[row * s : (row + p) * s, col * s : (col + p) * s]
+        cuts = (lr, pair.hr[(slice(None), *fine)], pair.valid[fine])
+        turned = [np.rot90(cut, turns, axes=(-2, -1)) for cut in cuts]
+        if mirror:
+            turned = [cut[..., ::-1] for cut in turned]
+        return turned[0], turned[1], turned[2]
+
+
+class Prefetcher(Iterator[Batch]):
+    """Mini-batches from `first` on, made by a background thread a few ahead of their use.
+
+    numpy and the store's decoder leave the interpreter free most of the time, so a thread is
+    enough and nothing has to be sent between processes.
+
+    Attributes
+    ----------
+    waited_s : float
+        Seconds that the consumer stood waiting.
+    """
+
+    def __init__(self, make: BatchMaker, first: int, *, ahead: int = 4) -> None:
+        self.waited_s = 0.0
+        self._make = make
+        self._first = first
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Prefetcher:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __next__(self) -> Batch:
+        """Next mini-batch; an error of the thread is raised here."""
+        start = time.perf_counter()
+        item = self._ready.get()
+        self.waited_s += time.perf_counter() - start
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stop the thread, also when it waits for room."""
+        self._stopped.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._thread.join()
+
+    def _work(self) -> None:
+        number = self._first
+        while not self._stopped.is_set():
+            try:
+                item: Batch | BaseException = self._make(number)
+            except BaseException as error:
+                item = error
+            self._ready.put(item)
+            if isinstance(item, BaseException):
+                return
+            number += 1

@@ -1,0 +1,139 @@
+"""One process or many: the only module that knows of torchrun."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models.errors import ConfigError
+
+_PATIENCE = timedelta(hours=1)  # the others wait while rank 0 validates
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """Who is training.
+
+    Parameters
+    ----------
+    rank, world : int
+        This process, and how many there are.
+    device : torch.device
+        Of this process.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process validates, saves and reports."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Average gradients over ranks when there are several."""
+        if self.world == 1:
+            return network
+        return DistributedDataParallel(
+            network,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,  # constants
+        )
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over ranks, in place."""
+        if self.world > 1:
+            distributed.all_reduce(values)
+            values /= self.world
+        return values
+
+    def say(self, values: list[float]) -> list[float]:
+        """What rank 0 says, on all ranks: clocks differ, decisions must not."""
+        if self.world == 1:
+            return values
+        message = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.broadcast(message, src=0)
+        return [float(value) for value in message.tolist()]
+
+
+@contextlib.contextmanager
+def ranks(device: str = "auto") -> Iterator[Ranks]:
+    """Join the other processes when torchrun started this one; else be the only one.
+
+    Gradients travel by NCCL between GPUs and by gloo between CPUs.
+    """
+    if not distributed.is_torchelastic_launched():
+        yield Ranks(rank=0, world=1, device=pick_device(device))
+        return
+    _die_with_parent()
+    mine = pick_device(device, local_rank=distributed.get_node_local_rank(fallback_rank=0))
+    if mine.type == "cuda":
+        torch.cuda.set_device(mine)
+    distributed.init_process_group(
+        "nccl" if mine.type == "cuda" else "gloo",
+        timeout=_PATIENCE,
+        device_id=mine if mine.type == "cuda" else None,
+    )
+    try:
+        yield Ranks(rank=distributed.get_rank(), world=distributed.get_world_size(), device=mine)
+    finally:
+        distributed.destroy_process_group()
+
+
+def pick_device(device: str = "auto", *, local_rank: int = 0) -> torch.device:
+    """The device asked for; ``auto`` is this rank's GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        For a device that is unknown or not here.
+    """
+    if device == "auto":
+        return (
+            torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        )
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"device must be auto, cpu or cuda, got {device!r}", device=device
+        ) from error
+    if picked.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(f"device {device!r} was asked for, but no GPU is here", device=device)
+        return torch.device("cuda", local_rank if picked.index is None else picked.index)
+    return picked
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Number format of convolutions; ``auto`` is bfloat16 where the hardware computes in it."""
+    if precision == "auto":
+        return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        # Elsewhere it is emulated, slower than float32. Older torch cannot tell.
+        capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when torchrun dies, which otherwise leaves it training."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

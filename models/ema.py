@@ -1,0 +1,41 @@
+"""The running mean of a generator's weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """Exponential moving average of a network, itself a network.
+
+    After update t the mean is m <- d m + (1 - d) w with d = min(decay, t / (t + 10)), so that the
+    first weights, which know nothing, are soon forgotten. On adversarial training see Yazici et
+    al., "The unusual effectiveness of averaging in GAN training", 2019.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights of `network` as they are now."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 10))
+        for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
+            mean.lerp_(now.detach(), 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"network": self.network.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.network.load_state_dict(state["network"])
+        self.updates = int(state["updates"])

@@ -1,0 +1,107 @@
+"""Scores of an upsampler on pairs: the same code for validation, test and comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.data import PairSource, evenly_spaced
+
+Upsample = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+# (sr, hr, lr, valid) in DN to named scores; [C, H, W], [C, H, W], [C, h, w], [H, W].
+Score = Callable[
+    [npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]],
+    Mapping[str, float],
+]
+
+_TOGETHER = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A pair and what was drawn for it, float32 DN."""
+
+    lr: npt.NDArray[np.float32]  # [C, h, w]
+    sr: npt.NDArray[np.float32]  # [C, H, W]
+    hr: npt.NDArray[np.float32]  # [C, H, W]
+    valid: npt.NDArray[np.bool_]  # [H, W]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores of many pairs.
+
+    Parameters
+    ----------
+    scores : mapping
+        Mean of each score over the pairs where it is finite. A tile without valid pixels has no
+        score, and that of an identical one is infinite: neither belongs in a mean.
+    pairs : int
+        Pairs scored.
+    not_finite : mapping
+        For each score, in how many pairs it was not finite.
+    samples : tuple of Sample
+        The first few of them, always the same.
+    """
+
+    scores: Mapping[str, float]
+    pairs: int
+    not_finite: Mapping[str, int]
+    samples: tuple[Sample, ...] = ()
+
+
+def evaluate(
+    upsample: Upsample,
+    pairs: PairSource,
+    score: Score,
+    *,
+    limit: int | None = None,
+    samples: int = 0,
+) -> Evaluation:
+    """Upsample and score pairs.
+
+    Parameters
+    ----------
+    upsample : callable
+        DN [C, h, w] to DN [C, s*h, s*w]; a `Predictor` for example.
+    score : callable
+        ``(sr, hr, lr, valid) -> {name: value}`` on DN.
+    limit : int, optional
+        At most so many pairs, evenly spread; all by default.
+    samples : int
+        Pictures to hand back, evenly spread over the pairs scored.
+    """
+    places = evenly_spaced(len(pairs), len(pairs) if limit is None else limit)
+    shown = {places[index] for index in evenly_spaced(len(places), samples)} if samples else set()
+    values: dict[str, list[float]] = {}
+    pictures = []
+    for place, (lr, hr, valid) in zip(places, _images(pairs, places), strict=True):
+        sr = upsample(lr)
+        for name, value in score(sr, hr, lr, valid).items():
+            values.setdefault(name, []).append(float(value))
+        if place in shown:
+            pictures.append(Sample(lr=lr, sr=sr, hr=hr, valid=valid))
+    finite = {name: [v for v in found if math.isfinite(v)] for name, found in values.items()}
+    return Evaluation(
+        scores={name: math.fsum(v) / len(v) for name, v in finite.items() if v},
+        pairs=len(places),
+        not_finite={name: len(values[name]) - len(v) for name, v in finite.items()},
+        samples=tuple(pictures),
+    )
+
+
+def _images(
+    pairs: PairSource, places: list[int]
+) -> Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]]:
+    for first in range(0, len(places), _TOGETHER):
+        for pair in pairs.read(places[first : first + _TOGETHER]):
+            yield (
+                np.asarray(pair.lr, np.float32),
+                np.asarray(pair.hr, np.float32),
+                np.asarray(pair.valid, np.bool_),
+            )

@@ -1,0 +1,54 @@
+"""What every generator is: something learned on top of bicubic upsampling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.config import SCALES
+from models.errors import ConfigError
+from models.layers import KeysBicubic, Standardise, input_radius
+
+
+class Generator(nn.Module):
+    """Bicubic upsampling plus what `detail` adds to it.
+
+    The last convolution of `detail` starts at zero, so an untrained generator is bicubic exactly:
+    training starts from the baseline instead of from noise.
+
+    Parameters
+    ----------
+    detail : nn.Module
+        [N, C, h, w] to [N, C, s*h, s*w], both in units of the spread.
+    bands, scale : int
+    """
+
+    def __init__(self, detail: nn.Module, *, bands: int, scale: int) -> None:
+        super().__init__()
+        if scale not in SCALES:
+            raise ConfigError(f"scale must be one of {SCALES}, got {scale}", scale=scale)
+        if bands < 1:
+            raise ConfigError(f"bands must be 1 or more, got {bands}", bands=bands)
+        self.bands = bands
+        self.scale = scale
+        self.standardise = Standardise(bands)
+        self.base = KeysBicubic(bands=bands, scale=scale)
+        self.detail = detail
+
+    def forward(self, x: Tensor) -> Tensor:
+        """LR reflectance [N, C, h, w] to HR reflectance [N, C, s*h, s*w], float32."""
+        detail: Tensor = self.detail(self.standardise(x))  # [N, C, s*h, s*w]
+        return torch.addcmul(self.base(x), detail.float(), self.standardise.spread)
+
+    @property
+    def halo(self) -> int:
+        """How far in LR pixels an output pixel looks around its own LR pixel."""
+        return max(input_radius(self.detail), input_radius(self.base))
+
+
+def zero_(conv: nn.Conv2d) -> nn.Conv2d:
+    """Let a convolution say nothing until it has learned something."""
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv

@@ -1,0 +1,170 @@
+"""A generator as a plain function of arrays: DN in, DN out."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.config import PRECISIONS
+from models.distributed import pick_device, pick_dtype
+from models.errors import ConfigError, DataError
+from models.export import GeneratorCard, load_card, load_generator
+from models.generators.base import Generator
+
+
+class Predictor:
+    """Upsamples DN arrays with a generator.
+
+    Cheap to make and to send to another process: it travels as the path of its folder, and each
+    process reads the weights when it first needs them.
+
+    Parameters
+    ----------
+    folder : Path or str
+        As written by `save_generator`.
+    device : str
+        ``auto`` or a torch device.
+    precision : str
+        ``float32``, or ``bfloat16``, which may be twice as fast and rounds the added detail (not
+        the bicubic base) to 8 bits, or ``auto``.
+    threads : int or None
+        Of torch within one call; None leaves torch's setting. One is right where calls run side
+        by side.
+
+    Raises
+    ------
+    ExportError
+        When there is no generator in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+            )
+        self._options: dict[str, Any] = {
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+        }
+        self.folder = Path(folder)
+        self.card: GeneratorCard = load_card(self.folder)
+        self._threads = threads
+        self._device = pick_device(device)
+        self._dtype = pick_dtype(precision, self._device)
+        self._lock = threading.Lock()
+        self._generator: Generator | None = None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        device: str = "auto",
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> Predictor:
+        """Make a predictor and read its weights now, so that damage shows at once."""
+        predictor = cls(folder, device=device, precision=precision, threads=threads)
+        predictor._ready()
+        return predictor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (str(self.folder), self._options)
+
+    @property
+    def scale(self) -> int:
+        """HR pixels along the side of an LR pixel."""
+        return self.card.scale
+
+    @property
+    def halo(self) -> int:
+        """LR pixels around a block that its output depends on."""
+        return self.card.halo
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Bands in the order of the planes."""
+        return self.card.bands
+
+    @property
+    def data_range(self) -> float:
+        """The DN that means reflectance one."""
+        return self.card.data_range
+
+    @property
+    def name(self) -> str:
+        """Identity for provenance."""
+        return self.card.name
+
+    def __call__(self, lr: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Upsample DN.
+
+        Parameters
+        ----------
+        lr : array, [C, h, w]
+            Finite DN; fill invalid pixels first.
+
+        Returns
+        -------
+        array, float32 [C, s*h, s*w]
+            DN, neither rounded nor clipped.
+
+        Raises
+        ------
+        DataError
+            For other planes than the generator's bands.
+        """
+        if lr.ndim != 3 or lr.shape[0] != len(self.card.bands):
+            raise DataError(
+                f"the generator upsamples [{len(self.card.bands)}, h, w] "
+                f"({', '.join(self.card.bands)}), got an array of shape {lr.shape}",
+                shape=lr.shape,
+            )
+        # Per thread of execution: OpenMP keeps this setting for each thread by itself.
+        if self._threads is not None and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        return upsample(
+            self._ready(), lr, data_range=self.data_range, device=self._device, dtype=self._dtype
+        )
+
+    def _ready(self) -> Generator:
+        with self._lock:
+            if self._generator is None:
+                generator, self.card = load_generator(self.folder)
+                self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs forget this overload
+            return self._generator
+
+
+def upsample(
+    generator: Generator,
+    lr: npt.NDArray[Any],
+    *,
+    data_range: float,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> npt.NDArray[np.float32]:
+    """DN [C, h, w] through a generator to DN [C, s*h, s*w], float32."""
+    reflectance = np.divide(lr, data_range, dtype=np.float32)
+    x = torch.from_numpy(reflectance)[None].to(device, memory_format=torch.channels_last)
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32),
+    ):
+        sr = generator(x)[0] * data_range  # [C, s*h, s*w]
+    return np.ascontiguousarray(sr.float().cpu().numpy())
+
+
+def _rebuild(folder: str, options: dict[str, Any]) -> Predictor:
+    return Predictor(folder, **options)
