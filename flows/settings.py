@@ -101,3 +101,8 @@ def server_environment(folder: Path, prefect_url: str, mlflow_url: str) -> dict[
         # One server process is enough for a laptop; the jobs of MLflow's own would be eight more.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
+
+
+def is_leading_rank() -> bool:
+    """Whether this process is rank 0 of torchrun, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
