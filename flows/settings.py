@@ -75,7 +75,8 @@ _DEFAULTS = {
 
 # For people at a terminal: the story, not the engine room.
 _QUIET = {
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # Failures are told in one line; --debug shows the rest.
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_CONFIGURE_LOGGING": "false",
 }
 
