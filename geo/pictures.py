@@ -1,0 +1,109 @@
+"""Pictures for people: one stretch for all images of a place, so that they can be compared."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from geo.interpolate import upsample
+
+_Stack = npt.NDArray[np.float32]
+
+# Where there is no pixel: a grey that neither light nor dark pages hide.
+_NOTHING = 128
+_GAP_PX = 4
+
+
+def stretch_limits(data: _Stack, valid: npt.NDArray[np.bool_]) -> tuple[_Stack, _Stack]:
+    """2nd and 98th percentile of each band over valid pixels, [C] each."""
+    if not valid.any():
+        return np.zeros(len(data), np.float32), np.ones(len(data), np.float32)
+    low, high = np.percentile(data[:, valid], [2, 98], axis=1)
+    return low.astype(np.float32), np.maximum(high, low + 1e-6).astype(np.float32)
+
+
+def colour_bands(bands: Sequence[str]) -> list[int]:
+    """Positions of red, green and blue by name; else the first three; else one thrice."""
+    names = [b.lower() for b in bands]
+    if {"red", "green", "blue"} <= set(names):
+        return [names.index(colour) for colour in ("red", "green", "blue")]
+    return [0, 1, 2] if len(names) >= 3 else [0, 0, 0]
+
+
+def to_rgb8(
+    data: _Stack,
+    limits: tuple[_Stack, _Stack],
+    bands: Sequence[str],
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Stretched picture [h, w, 3] of an image [C, h, w]."""
+    low, high = (limit[:, None, None] for limit in limits)
+    shown = np.clip((np.asarray(data, np.float32) - low) / (high - low), 0, 1)
+    chosen = shown[colour_bands(bands)].transpose(1, 2, 0)
+    picture = np.asarray(np.rint(chosen * 255), np.uint8)
+    if valid is not None:
+        picture[~valid] = _NOTHING
+    return picture
+
+
+def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """PNG file of a picture [h, w, 3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def strip(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Pictures of one height side by side."""
+    gap = np.full((pictures[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    pieces = [piece for picture in pictures for piece in (gap, picture)]
+    return np.concatenate(pieces[1:], axis=1)
+
+
+def pair_strip(
+    lr: npt.NDArray[np.generic],
+    hr: npt.NDArray[np.generic],
+    valid: npt.NDArray[np.bool_],
+    *,
+    bands: Sequence[str],
+) -> bytes:
+    """PNG of a pair: LR pixels, their bicubic, HR."""
+    coarse, fine = np.asarray(lr, np.float32), np.asarray(hr, np.float32)
+    scale = fine.shape[-1] // coarse.shape[-1]
+    limits = stretch_limits(fine, valid)
+    return encode_png(
+        strip(
+            [
+                to_rgb8(upsample(coarse, scale, "nearest"), limits, bands),
+                to_rgb8(upsample(coarse, scale, "bicubic"), limits, bands),
+                to_rgb8(fine, limits, bands, valid),
+            ]
+        )
+    )
+
+
+def training_strip(
+    lr: _Stack,
+    sr: _Stack,
+    hr: _Stack,
+    valid: npt.NDArray[np.bool_],
+    *,
+    bands: Sequence[str],
+) -> bytes:
+    """PNG of a sample: LR pixels, bicubic, SR, HR."""
+    scale = hr.shape[-1] // lr.shape[-1]
+    limits = stretch_limits(hr, valid)
+    return encode_png(
+        strip(
+            [
+                to_rgb8(upsample(lr, scale, "nearest"), limits, bands),
+                to_rgb8(upsample(lr, scale, "bicubic"), limits, bands),
+                to_rgb8(sr, limits, bands),
+                to_rgb8(hr, limits, bands, valid),
+            ]
+        )
+    )

@@ -1,0 +1,227 @@
+"""Scores of one tile: the same formulas for validation, test and reports.
+
+All images are DN, float; ``data_range`` is the DN that means 1.0 and PSNR's MAX. Only pixels that
+are valid and at least `crop_px` away from the tile's edge count: there, a tile that was upsampled
+by itself had no neighbours to look at, and neither had its bicubic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from geo.interpolate import upsample
+from geo.sensor import degrade
+
+_Image = npt.NDArray[np.float64]
+_Mask = npt.NDArray[np.bool_]
+
+CPSNR_RADIUS_PX = 3
+_SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5  # an 11 x 11 window, truncated at 3.5 sigma
+
+
+def squared_error(sr: _Image, hr: _Image, valid: _Mask) -> tuple[float, int]:
+    """Sum of squared differences over valid pixels of all bands, and how many values that is."""
+    difference = sr[:, valid] - hr[:, valid]
+    return float(np.square(difference).sum()), int(difference.size)
+
+
+def psnr_of(sum_squared: float, count: int, data_range: float) -> float:
+    """``20 log10(MAX) - 10 log10(MSE)`` in dB; infinite for identical images, NaN without pixels.
+
+    Pooled over many tiles it is this formula on the summed errors and counts.
+    """
+    if count == 0:
+        return math.nan
+    mse = sum_squared / count
+    if mse == 0:
+        return math.inf
+    return 20 * math.log10(data_range) - 10 * math.log10(mse)
+
+
+def psnr_db(sr: _Image, hr: _Image, valid: _Mask, data_range: float) -> float:
+    """Peak signal-to-noise ratio over valid pixels of all bands."""
+    return psnr_of(*squared_error(sr, hr, valid), data_range)
+
+
+def cpsnr_db(
+    sr: _Image, hr: _Image, valid: _Mask, data_range: float, radius: int = CPSNR_RADIUS_PX
+) -> float:
+    """PSNR after the best whole-pixel shift and with the mean difference of each band removed.
+
+    Notes
+    -----
+    The rule of the PROBA-V challenge (Maertens et al., 2019): shifts of -3 to 3 HR pixels by one
+    in both directions, `sr` cropped by 3.
+    """
+    height, width = valid.shape
+    inner = sr[:, radius : height - radius, radius : width - radius]
+    best = -math.inf
+    for dy in range(2 * radius + 1):
+        for dx in range(2 * radius + 1):
+            window = np.s_[dy : dy + inner.shape[1], dx : dx + inner.shape[2]]
+            good = valid[window]
+            if not good.any():
+                continue
+            difference = hr[:, *window][:, good] - inner[:, good]
+            residual = difference - difference.mean(axis=1, keepdims=True)
+            best = max(best, psnr_of(float(np.square(residual).sum()), residual.size, data_range))
+    return best if best > -math.inf else math.nan
+
+
+def ssim(sr: _Image, hr: _Image, valid: _Mask, data_range: float) -> float:
+    """Structural similarity, mean over bands and over windows that are wholly valid.
+
+    Notes
+    -----
+    Wang et al., IEEE TIP 13, 600 (2004): Gaussian window (sigma 1.5, 11 x 11), K1 0.01, K2 0.03,
+    population covariance; equal to scikit-image with ``gaussian_weights=True`` and
+    ``use_sample_covariance=False``.
+    """
+
+    def blur(image: _Image) -> _Image:
+        sigma = (0, _SSIM_SIGMA, _SSIM_SIGMA)
+        return np.asarray(ndimage.gaussian_filter(image, sigma, radius=(0, 5, 5)))
+
+    inside = ndimage.binary_erosion(valid, np.ones((2 * _SSIM_RADIUS + 1,) * 2), border_value=0)
+    if not inside.any():
+        return math.nan
+    # A constant shift changes no variance and keeps the sums of squares exact.
+    ground = hr[:, valid].mean() if valid.any() else 0.0
+    x = np.where(valid, sr - ground, 0.0)
+    y = np.where(valid, hr - ground, 0.0)
+    mean_x, mean_y = blur(x), blur(y)
+    var_x = blur(x * x) - mean_x**2
+    var_y = blur(y * y) - mean_y**2
+    cov = blur(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    true_x, true_y = mean_x + ground, mean_y + ground
+    luminance = (2 * true_x * true_y + c1) / (true_x**2 + true_y**2 + c1)
+    structure = (2 * cov + c2) / (var_x + var_y + c2)
+    return float((luminance * structure)[:, inside].mean())
+
+
+def sam_deg(sr: _Image, hr: _Image, valid: _Mask) -> float:
+    """Mean angle between the spectra of valid pixels, in degrees (Kruse et al., 1993)."""
+    a, b = sr[:, valid], hr[:, valid]
+    norms = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    good = norms > 0
+    if not good.any():
+        return math.nan
+    cosine = np.clip((a * b).sum(axis=0)[good] / norms[good], -1, 1)
+    return float(np.degrees(np.arccos(cosine)).mean())
+
+
+def lr_consistency(sr: _Image, lr: _Image, valid: _Mask, scale: int, data_range: float) -> float:
+    """RMSE between the LR input and `sr` seen by the satellite's sensor, in units of `data_range`.
+
+    Needs no reference: what the sensor would make of the output has to be what it measured.
+    LR pixels count whose HR pixels, and those of their neighbours, are all valid.
+    """
+    height, width = lr.shape[1:]
+    whole = valid.reshape(height, scale, width, scale).all(axis=(1, 3))
+    inside = ndimage.binary_erosion(whole, np.ones((3, 3)), border_value=0)
+    if not inside.any():
+        return math.nan
+    seen = degrade(np.asarray(sr, np.float32), scale)
+    difference = (seen - lr)[:, inside]
+    return float(np.sqrt(np.square(difference).mean()) / data_range)
+
+
+def score_pair(
+    sr: npt.ArrayLike,
+    hr: npt.ArrayLike,
+    lr: npt.ArrayLike,
+    valid: _Mask,
+    *,
+    scale: int,
+    data_range: float,
+    bicubic: npt.ArrayLike | None = None,
+    crop_px: int | None = None,
+) -> dict[str, float]:
+    """Score an upsampled tile with bicubic beside it.
+
+    Parameters
+    ----------
+    sr, hr : array, [C, H, W]
+    lr : array, [C, h, w]
+    valid : array of bool, [H, W]
+    bicubic : array, [C, H, W], optional
+        With the context of a whole region; otherwise made of this tile alone.
+    crop_px : int, optional
+        HR pixels left out along the edges; `scale` by default.
+
+    Returns
+    -------
+    dict of str to float
+        ``psnr_db``, ``bicubic_psnr_db``, ``gain_db``, ``ssim``, ``bicubic_ssim``, ``cpsnr_db``,
+        ``bicubic_cpsnr_db``, ``sam_deg``, ``lr_consistency``, ``bicubic_lr_consistency``,
+        ``valid_fraction``, and for pooling ``squared_error``, ``bicubic_squared_error``,
+        ``values``.
+    """
+    crop = scale if crop_px is None else crop_px
+    fine, ground, coarse = (np.asarray(a, np.float64) for a in (sr, hr, lr))
+    plain = np.asarray(
+        upsample(coarse.astype(np.float32), scale, "bicubic") if bicubic is None else bicubic,
+        np.float64,
+    )
+    counted = valid.copy()
+    if crop:
+        counted[:crop] = counted[-crop:] = False
+        counted[:, :crop] = counted[:, -crop:] = False
+    error, values = squared_error(fine, ground, counted)
+    plain_error, _ = squared_error(plain, ground, counted)
+    scores = {
+        "psnr_db": psnr_of(error, values, data_range),
+        "bicubic_psnr_db": psnr_of(plain_error, values, data_range),
+        "ssim": ssim(fine, ground, counted, data_range),
+        "bicubic_ssim": ssim(plain, ground, counted, data_range),
+        "cpsnr_db": cpsnr_db(fine, ground, counted, data_range),
+        "bicubic_cpsnr_db": cpsnr_db(plain, ground, counted, data_range),
+        "sam_deg": sam_deg(fine, ground, counted),
+        "lr_consistency": lr_consistency(fine, coarse, valid, scale, data_range),
+        "bicubic_lr_consistency": lr_consistency(plain, coarse, valid, scale, data_range),
+        "valid_fraction": float(valid.mean()),
+        "squared_error": error,
+        "bicubic_squared_error": plain_error,
+        "values": float(values),
+    }
+    scores["gain_db"] = scores["psnr_db"] - scores["bicubic_psnr_db"]
+    return scores
+
+
+def bootstrap_interval(
+    errors: Sequence[float],
+    bicubic_errors: Sequence[float],
+    *,
+    places: Sequence[object],
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """95 % interval of the pooled gain over bicubic, resampling places rather than tiles.
+
+    Tiles of one place, and dates of one tile, resemble each other; drawn one by one they would
+    make the interval too narrow.
+
+    Returns
+    -------
+    (low, high) in dB, or None with fewer than two places.
+    """
+    names = sorted({str(p) for p in places})
+    if len(names) < 2:
+        return None
+    index = {name: i for i, name in enumerate(names)}
+    sums = np.zeros((2, len(names)))
+    for place, mine, plain in zip(places, errors, bicubic_errors, strict=True):
+        sums[:, index[str(place)]] += (mine, plain)
+    draw = np.random.default_rng(seed).integers(0, len(names), (draws, len(names)))
+    mine, plain = sums[0][draw].sum(axis=1), sums[1][draw].sum(axis=1)
+    good = (mine > 0) & (plain > 0)
+    if not good.any():
+        return None
+    low, high = np.percentile(10 * np.log10(plain[good] / mine[good]), [2.5, 97.5])
+    return float(low), float(high)
