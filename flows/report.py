@@ -91,10 +91,12 @@ def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
     store = PairStore.open(config.store) if config.store else None
     time = _time_of(info)
     reference, gap_days, reference_id = _reference(config.reference, info, time)
+    lr, classification = _lr(config, info)
     plan = plan_report(
         config.sr,
         reference,
-        lr=_lr(config, info),
+        lr=lr,
+        classification=classification,
         tile_lr=store.config.lr_size if store else config.tile,
         data_range=store.config.data_range if store else None,
         split_rule=store.config.split if store else None,
@@ -151,21 +153,23 @@ def _nearest(source: str, info: RasterInfo, time: datetime | None) -> Scene:
     return min(near, key=lambda s: abs((s.time - time).total_seconds()) if time else 0.0)
 
 
-def _lr(config: ReportFlowConfig, info: RasterInfo) -> Source | None:
-    """Bands of the LR scene: as told, or as the tags of SR say."""
+def _lr(config: ReportFlowConfig, info: RasterInfo) -> tuple[Source | None, str | None]:
+    """Bands of the LR scene and its classification: as told, or as the tags of SR say."""
     from flows.upscale import pick_scene
     from geo.catalog import RASTER_SUFFIXES
 
     lr = config.lr or info.tags.get("SKYSCALE_SOURCE", "")
     if not lr or ("," in lr and not config.lr):
         say("report: no LR raster given, so there is no bicubic beside the scores (--lr)")
-        return None
+        return None, None
     if Path(lr).suffix.lower() in RASTER_SUFFIXES:
         if not config.lr and not Path(lr).exists():
             say(f"report: {lr}, which SR was made from, is gone; no bicubic beside the scores")
-            return None
-        return _bands_of_raster(lr, info.bands)
-    return pick_scene(lr).band_refs(info.bands)  # type: ignore[no-any-return]
+            return None, None
+        return _bands_of_raster(lr, info.bands), None
+    scene = pick_scene(lr)
+    classification = scene.classification
+    return scene.band_refs(info.bands), classification.href if classification else None
 
 
 @task(name="score tiles", cache_policy=NO_CACHE)

@@ -57,6 +57,13 @@ def encode_png(picture: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def encode_jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
+    """JPEG file of a picture [h, w, 3], good enough to judge sharpness by."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
 def strip(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     """Pictures of one height side by side."""
     gap = np.full((pictures[0].shape[0], _GAP_PX, 3), 255, np.uint8)

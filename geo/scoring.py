@@ -135,7 +135,7 @@ def lr_consistency(sr: _Image, lr: _Image, valid: _Mask, scale: int, data_range:
 def score_pair(
     sr: npt.ArrayLike,
     hr: npt.ArrayLike,
-    lr: npt.ArrayLike,
+    lr: npt.ArrayLike | None,
     valid: _Mask,
     *,
     scale: int,
@@ -148,7 +148,8 @@ def score_pair(
     Parameters
     ----------
     sr, hr : array, [C, H, W]
-    lr : array, [C, h, w]
+    lr : array, [C, h, w], or None
+        Without it, bicubic and consistency are NaN.
     valid : array of bool, [H, W]
     bicubic : array, [C, H, W], optional
         With the context of a whole region; otherwise made of this tile alone.
@@ -163,35 +164,53 @@ def score_pair(
         ``valid_fraction``, and for pooling ``squared_error``, ``bicubic_squared_error``,
         ``values``.
     """
-    crop = scale if crop_px is None else crop_px
-    fine, ground, coarse = (np.asarray(a, np.float64) for a in (sr, hr, lr))
-    plain = np.asarray(
-        upsample(coarse.astype(np.float32), scale, "bicubic") if bicubic is None else bicubic,
-        np.float64,
-    )
+    fine, ground = np.asarray(sr, np.float64), np.asarray(hr, np.float64)
+    counted = _without_rim(valid, scale if crop_px is None else crop_px)
+    mine = _score(fine, ground, counted, data_range)
+    plain = dict.fromkeys(mine, math.nan)
+    consistency = {"lr_consistency": math.nan, "bicubic_lr_consistency": math.nan}
+    if lr is not None:
+        coarse = np.asarray(lr, np.float64)
+        if bicubic is None:
+            bicubic = upsample(coarse.astype(np.float32), scale, "bicubic")
+        base = np.asarray(bicubic, np.float64)
+        plain = _score(base, ground, counted, data_range)
+        consistency = {
+            "lr_consistency": lr_consistency(fine, coarse, valid, scale, data_range),
+            "bicubic_lr_consistency": lr_consistency(base, coarse, valid, scale, data_range),
+        }
+    return {
+        **mine,
+        **{f"bicubic_{name}": value for name, value in plain.items()},
+        **consistency,
+        "gain_db": _gain(mine["psnr_db"], plain["psnr_db"]),
+        "sam_deg": sam_deg(fine, ground, counted),
+        "valid_fraction": float(valid.mean()),
+        "values": float(counted.sum() * len(fine)),
+    }
+
+
+def _without_rim(valid: _Mask, crop: int) -> _Mask:
     counted = valid.copy()
     if crop:
         counted[:crop] = counted[-crop:] = False
         counted[:, :crop] = counted[:, -crop:] = False
-    error, values = squared_error(fine, ground, counted)
-    plain_error, _ = squared_error(plain, ground, counted)
-    scores = {
+    return counted
+
+
+def _score(image: _Image, ground: _Image, counted: _Mask, data_range: float) -> dict[str, float]:
+    error, values = squared_error(image, ground, counted)
+    return {
         "psnr_db": psnr_of(error, values, data_range),
-        "bicubic_psnr_db": psnr_of(plain_error, values, data_range),
-        "ssim": ssim(fine, ground, counted, data_range),
-        "bicubic_ssim": ssim(plain, ground, counted, data_range),
-        "cpsnr_db": cpsnr_db(fine, ground, counted, data_range),
-        "bicubic_cpsnr_db": cpsnr_db(plain, ground, counted, data_range),
-        "sam_deg": sam_deg(fine, ground, counted),
-        "lr_consistency": lr_consistency(fine, coarse, valid, scale, data_range),
-        "bicubic_lr_consistency": lr_consistency(plain, coarse, valid, scale, data_range),
-        "valid_fraction": float(valid.mean()),
+        "ssim": ssim(image, ground, counted, data_range),
+        "cpsnr_db": cpsnr_db(image, ground, counted, data_range),
         "squared_error": error,
-        "bicubic_squared_error": plain_error,
-        "values": float(values),
     }
-    scores["gain_db"] = scores["psnr_db"] - scores["bicubic_psnr_db"]
-    return scores
+
+
+def _gain(mine: float, plain: float) -> float:
+    """Difference in dB; two identical images gain nothing over each other."""
+    return 0.0 if mine == plain == math.inf else mine - plain
 
 
 def bootstrap_interval(

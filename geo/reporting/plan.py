@@ -1,0 +1,216 @@
+"""What a report will score: grids, tiles, and the reference brought to them once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from geo.align import Alignment, AlignRules, GroundWindow, align_windows, read_ground
+from geo.chips import Cell, Lattice
+from geo.coregister import RegistrationRules, spread_windows
+from geo.errors import GridError, ReportError
+from geo.landcover import LandCover
+from geo.pairing import blocks_of
+from geo.pairstore import default_data_range
+from geo.raster_io import Pixels, Source, inspect_raster, read_window, source_geobox
+from geo.splits import SplitRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPlan:
+    """Everything a worker needs to score tiles; picklable.
+
+    Parameters
+    ----------
+    sr : str
+        The upscaled raster.
+    reference : Source
+        The aerial scene, in the bands of `sr`.
+    lr : Source or None
+        The satellite scene that `sr` was made from.
+    classification : str or None
+        Its scene classification: clouds are not scored.
+    sr_geobox, lr_geobox : GeoBox
+    bands : tuple of str
+    scale : int
+    data_range : float
+    lattice : Lattice
+    cells : tuple of Cell
+        The tiles.
+    alignment : Alignment
+        Of the reference, in LR pixels.
+    split_rule : SplitRule or None
+    landcover : LandCover or None
+    gap_days : float or None
+    reference_id, model : str
+    """
+
+    sr: str
+    reference: Source
+    lr: Source | None
+    classification: str | None
+    sr_geobox: GeoBox
+    lr_geobox: GeoBox
+    bands: tuple[str, ...]
+    scale: int
+    data_range: float
+    lattice: Lattice
+    cells: tuple[Cell, ...]
+    alignment: Alignment
+    split_rule: SplitRule | None
+    landcover: LandCover | None
+    gap_days: float | None
+    reference_id: str
+    model: str
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return len(self.cells)
+
+    def batches(self) -> list[tuple[Cell, ...]]:
+        """Neighbouring tiles together, few enough for bounded memory."""
+        return [tuple(block) for block in blocks_of(self.cells, side=(4, 8))]
+
+
+def plan_report(
+    sr: str,
+    reference: Source,
+    *,
+    lr: Source | None = None,
+    classification: str | None = None,
+    tile_lr: int = 32,
+    data_range: float | None = None,
+    split_rule: SplitRule | None = None,
+    landcover: LandCover | None = None,
+    gap_days: float | None = None,
+    reference_id: str = "",
+) -> ReportPlan:
+    """Lay out the tiles and align the reference to the whole region, once.
+
+    Raises
+    ------
+    GridError
+        If `lr` is not what `sr` was made from.
+    ReportError
+        If the reference cannot be aligned: then a score would say nothing.
+    """
+    info = inspect_raster(sr)
+    lr_geobox = None if lr is None else source_geobox(lr)
+    scale = _scale_of(info.tags.get("SKYSCALE_SCALE"), info.geobox, lr_geobox, sr)
+    coarse = _coarse_grid(info.geobox, lr_geobox, scale, sr)
+    rules = AlignRules(max_cloud=0.95)
+    if lr is None:
+        windows = _windows_of_sr(sr, coarse, scale, rules.registration)
+    else:
+        windows = [
+            read_ground(lr, coarse, rows, cols, classification)
+            for rows, cols in spread_windows(coarse.shape.yx, rules.registration)
+        ]
+    alignment = align_windows(windows, reference, rules=rules)
+    if not alignment.accepted:
+        raise ReportError(
+            f"{reference_id or 'the reference'} cannot be aligned to {sr}: {alignment.reason} "
+            f"({alignment.value} against a limit of {alignment.limit}); wanted aerial imagery of "
+            "the same place and time",
+            reason=alignment.reason,
+        )
+    affine = coarse.affine
+    lattice = Lattice(crs=str(coarse.crs), resolution_xy=(affine.a, -affine.e), lr_size=tile_lr)
+    cells = tuple(lattice.cells_in(coarse))
+    if not cells:
+        raise ReportError(
+            f"{sr} is {coarse.shape.x} x {coarse.shape.y} LR px, smaller than a tile of {tile_lr}; "
+            "use smaller tiles"
+        )
+    return ReportPlan(
+        sr=sr,
+        reference=reference,
+        lr=lr,
+        classification=classification,
+        sr_geobox=info.geobox,
+        lr_geobox=coarse,
+        bands=info.bands,
+        scale=scale,
+        data_range=data_range or default_data_range(info.dtype),
+        lattice=lattice,
+        cells=cells,
+        alignment=alignment,
+        split_rule=split_rule,
+        landcover=landcover,
+        gap_days=gap_days,
+        reference_id=reference_id,
+        model=info.tags.get("SKYSCALE_MODEL_URI") or info.tags.get("SKYSCALE_MODEL", ""),
+    )
+
+
+def _scale_of(tag: str | None, fine: GeoBox, coarse: GeoBox | None, sr: str) -> int:
+    if coarse is not None:
+        ratio = coarse.affine.a / fine.affine.a
+        if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 2:
+            raise GridError(
+                f"{sr}: its pixels are {ratio:.6g} times finer than the LR raster's; wanted a "
+                "whole number, so this is not what SR was made from"
+            )
+        return round(ratio)
+    if tag is None:
+        raise ReportError(f"{sr}: no tag says its scale; name the LR raster it was made from")
+    return int(tag)
+
+
+def _coarse_grid(fine: GeoBox, coarse: GeoBox | None, scale: int, sr: str) -> GeoBox:
+    """The LR grid; its refinement must be the SR grid to a hundredth of a pixel."""
+    height, width = fine.shape.yx
+    if coarse is None:
+        if height % scale or width % scale:
+            raise GridError(f"{sr}: {width} x {height} px is no multiple of its scale {scale}")
+        return fine.zoom_out(scale)
+    wanted = coarse.zoom_out(1 / scale)
+    offset = ~fine.affine @ wanted.affine
+    same = max(abs(offset.c), abs(offset.f)) < 0.01 and wanted.shape == fine.shape
+    if not same or wanted.crs != fine.crs:
+        raise GridError(
+            f"{sr}: its grid ({width} x {height}) is not the LR grid "
+            f"({coarse.shape.x} x {coarse.shape.y}) refined by {scale}; wanted the LR raster that "
+            "SR was made from"
+        )
+    return coarse
+
+
+def _windows_of_sr(
+    sr: str, coarse: GeoBox, scale: int, rules: RegistrationRules
+) -> list[GroundWindow]:
+    """SR averaged to LR resolution, where its LR scene is not at hand."""
+    windows = []
+    for rows, cols in spread_windows(coarse.shape.yx, rules):
+        fine = read_window(
+            sr,
+            slice(rows.start * scale, rows.stop * scale),
+            slice(cols.start * scale, cols.stop * scale),
+        )
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        cells = fine.data.reshape(-1, height, scale, width, scale)
+        mean = cells.mean(axis=(2, 4), dtype=np.float32)
+        valid = fine.valid.reshape(height, scale, width, scale).all(axis=(1, 3))
+        windows.append(GroundWindow(geobox=coarse[rows, cols], pixels=Pixels(mean, valid)))
+    return windows
+
+
+def name_of(source: Source) -> str:
+    """Short name of a source."""
+    href = source if isinstance(source, str) else next(iter(source)).href
+    return Path(href).name
+
+
+def tile_name(cell: Cell) -> str:
+    """Name of a tile: its place on the lattice."""
+    return f"r{cell.row}_c{cell.col}"
+
+
+def names_of(cells: Sequence[Cell]) -> dict[str, Cell]:
+    """Tiles by name."""
+    return {tile_name(cell): cell for cell in cells}
