@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.config import SCALES
-from models.errors import ConfigError
 from models.layers import KeysBicubic, Standardise, input_radius
 
 
@@ -25,10 +23,6 @@ class Generator(nn.Module):
 
     def __init__(self, detail: nn.Module, *, bands: int, scale: int) -> None:
         super().__init__()
-        if scale not in SCALES:
-            raise ConfigError(f"scale must be one of {SCALES}, got {scale}", scale=scale)
-        if bands < 1:
-            raise ConfigError(f"bands must be 1 or more, got {bands}", bands=bands)
         self.bands = bands
         self.scale = scale
         self.standardise = Standardise(bands)

@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter
+
+from models.checkpoint import list_checkpoints, load_checkpoint
+from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
+from models.data import ListedPairs, Pair, PairLike, PairSpec
+from models.errors import DataError, TrainingError
+from models.evaluate import Evaluation, evaluate
+from models.layers import KeysBicubic
+from models.predict import Predictor
+from models.trainer import TrainResult, train
+
+SPEC = PairSpec(scale=4, bands=("red", "nir"), data_range=10_000.0)
+TINY = TrainConfig(
+    generator=GeneratorConfig(channels=8, blocks=1),
+    discriminator=DiscriminatorConfig(channels=4, stages=3),
+    batch_size=4,
+    patch_lr=8,
+    content_steps=6,
+    adversarial_steps=4,
+    warmup_steps=2,
+    val_every=4,
+    checkpoint_every=5,
+    log_every=2,
+    val_pairs=3,
+    precision="float32",
+    device="cpu",
+)
+
+
+def make_pairs(count: int, *, size: int = 16, seed: int = 0, scale: int = 4) -> ListedPairs:
+    """Soft-edged shapes, blurred and averaged down: what is lost can partly be learned back."""
+    random = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(count):
+        noise = gaussian_filter(random.standard_normal((2, size * scale, size * scale)), (0, 3, 3))
+        hr = 3000 + 1500 * np.tanh(60 * noise)
+        blurred = gaussian_filter(hr, (0, scale / 2, scale / 2))
+        lr = blurred.reshape(2, size, scale, size, scale).mean((2, 4))
+        pairs.append(
+            Pair(
+                lr=lr.astype(np.uint16),
+                hr=hr.astype(np.uint16),
+                valid=np.ones(hr.shape[1:], np.bool_),
+            )
+        )
+    return ListedPairs(pairs)
+
+
+def psnr_score(
+    sr: npt.NDArray[Any],
+    hr: npt.NDArray[Any],
+    lr: npt.NDArray[Any],
+    valid: npt.NDArray[np.bool_],
+) -> Mapping[str, float]:
+    error = float(np.mean((sr - hr)[:, valid].astype(np.float64) ** 2))
+    return {"psnr_db": 10 * np.log10(SPEC.data_range**2 / error)}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Recorder:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.progress: list[dict[str, Any]] = []
+        self.validations: list[tuple[int, Evaluation]] = []
+        self.checkpoints: list[int] = []
+
+    def on_progress(self, **told: Any) -> None:
+        self.progress.append(told)
+
+    def on_validation(self, *, step: int, evaluation: Evaluation) -> None:
+        self.validations.append((step, evaluation))
+
+    def on_checkpoint(self, *, step: int, path: Path) -> None:
+        assert path.is_file()
+        self.checkpoints.append(step)
+
+    def series(self, name: str) -> list[float]:
+        return [told["metrics"][name] for told in self.progress if name in told["metrics"]]
+
+
+def run(config: TrainConfig, folder: Path, **options: Any) -> TrainResult:
+    arguments: dict[str, Any] = {
+        "train_pairs": make_pairs(10),
+        "val_pairs": make_pairs(5, seed=1),
+        "spec": SPEC,
+        "score": psnr_score,
+        "folder": folder,
+        **options,
+    }
+    return train(config, **arguments)
+
+
+def weights(result: TrainResult) -> dict[str, torch.Tensor]:
+    return load_file(result.generator / "generator.safetensors")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal bit for bit, through mappings and lists."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def stop_after(steps: int) -> Any:
+    """Ask to stop before step `steps` + 1."""
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= steps
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("at", [3, 6, 8])
+def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, at: int) -> None:
+    straight = run(TINY, tmp_path / "straight")
+    first = run(TINY, tmp_path / "halves", stop=stop_after(at))
+    assert first.stopped_by == "request"
+    assert first.clock.step == at if at < 6 else first.clock.step in (at, at - 1)
+    second = run(TINY, tmp_path / "halves", resume=True)
+    assert (straight.stopped_by, second.stopped_by) == ("steps", "steps")
+    assert same(weights(straight), weights(second))
+    assert straight.validation == second.validation
+    ends = [
+        load_checkpoint(list_checkpoints(tmp_path / name / "checkpoints")[0])
+        for name in ("straight", "halves")
+    ]
+    for part in ("generator", "discriminator", "ema", "rng"):
+        assert same(ends[0][part], ends[1][part]), part
+    for part in ("generator_optimiser", "discriminator_optimiser"):
+        assert same(ends[0][part]["state"], ends[1][part]["state"]), part
+    assert ends[0]["clock"]["batches"] == ends[1]["clock"]["batches"] == 6 + 4 * 3
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    results = [
+        weights(run(dataclasses.replace(TINY, seed=seed), tmp_path / str(n)))
+        for n, seed in enumerate((1, 1, 2))
+    ]
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2])
+
+
+def test_the_listener_hears_everything(tmp_path: Path) -> None:
+    recorder = Recorder()
+    before = torch.get_rng_state()
+    result = run(TINY, tmp_path, listener=recorder)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [told["step"] for told in recorder.progress] == [2, 4, 6, 8, 10]
+    assert [told["phase"] for told in recorder.progress] == ["content"] * 3 + ["adversarial"] * 2
+    assert [told["images"] for told in recorder.progress] == [8, 16, 24, 48, 72]
+    assert [step for step, _ in recorder.validations] == [4, 6, 8, 10]
+    assert recorder.checkpoints == [5, 6, 10, 10]
+    assert len(recorder.validations[0][1].samples) == 3
+    last = recorder.progress[-1]["metrics"]
+    assert set(last) == {
+        "train/content_loss",
+        "train/adversarial_loss",
+        "train/adversarial_weight",
+        "train/discriminator_loss",
+        "train/d_real",
+        "train/d_fake",
+        "train/d_accuracy",
+        "train/generator_grad_norm",
+        "train/discriminator_grad_norm",
+        "train/lr_generator",
+        "train/lr_discriminator",
+        "train/images_per_s",
+        "train/data_wait_share",
+    }
+    assert all(math.isfinite(value) for value in last.values())
+    assert all(0 <= last[f"train/{name}"] <= 1 for name in ("d_real", "d_fake", "d_accuracy"))
+    assert recorder.progress[-1]["eta_s"] == 0
+    assert result.validation == recorder.validations[-1][1].scores
+    assert (result.clock.content_steps, result.clock.adversarial_steps) == (6, 4)
+
+
+def test_training_beats_bicubic_and_the_export_is_what_was_validated(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        TINY,
+        generator=GeneratorConfig(channels=16, blocks=2),
+        batch_size=8,
+        patch_lr=16,
+        content_steps=150,
+        adversarial_steps=20,
+        warmup_steps=10,
+        val_every=1000,
+        checkpoint_every=1000,
+        val_pairs=100,
+    )
+    val = make_pairs(8, seed=1)
+    recorder = Recorder()
+    result = run(config, tmp_path, train_pairs=make_pairs(40), val_pairs=val, listener=recorder)
+    layer = KeysBicubic(bands=2, scale=4)
+    bicubic = evaluate(
+        lambda lr: layer(torch.from_numpy(lr)[None])[0].numpy(), val, psnr_score
+    ).scores["psnr_db"]
+    assert result.validation["psnr_db"] > bicubic + 1.0
+    again = evaluate(Predictor.load(result.generator), val, psnr_score).scores["psnr_db"]
+    assert again == pytest.approx(result.validation["psnr_db"], abs=1e-4)
+    content = recorder.series("train/content_loss")
+    assert content[-1] < 0.7 * content[0]
+
+
+@pytest.mark.parametrize("objective", ["non_saturating", "minimax", "least_squares"])
+def test_every_objective_stays_finite_and_the_discriminator_learns(
+    tmp_path: Path, objective: str
+) -> None:
+    config = dataclasses.replace(
+        TINY,
+        objective=objective,
+        content_steps=0,
+        adversarial_steps=40,
+        lr_discriminator=2e-3,
+        log_every=10,
+        val_every=1000,
+    )
+    recorder = Recorder()
+    run(config, tmp_path, listener=recorder)
+    losses = recorder.series("train/discriminator_loss")
+    assert all(
+        math.isfinite(value) for told in recorder.progress for value in told["metrics"].values()
+    )
+    assert losses[-1] < losses[0]
+    assert recorder.series("train/d_accuracy")[-1] > 0.6
+    assert recorder.series("train/d_real")[-1] > recorder.series("train/d_fake")[-1]
+
+
+def test_bfloat16_trains(tmp_path: Path) -> None:
+    recorder = Recorder()
+    run(dataclasses.replace(TINY, precision="bfloat16"), tmp_path, listener=recorder)
+    assert math.isfinite(recorder.series("train/content_loss")[-1])
+
+
+def test_a_time_limit_ends_both_phases(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        TINY,
+        content_steps=10**6,
+        adversarial_steps=10**6,
+        max_minutes=2 / 60,
+        val_every=10**6,
+        checkpoint_every=10**6,
+        content_time_share=0.5,
+    )
+    recorder = Recorder()
+    result = run(config, tmp_path, listener=recorder)
+    assert result.stopped_by == "time"
+    assert result.clock.content_steps > 0
+    assert result.clock.adversarial_steps > 0
+    assert result.clock.elapsed_s == pytest.approx(2, abs=0.7)
+    assert [step for step, _ in recorder.validations] == [
+        result.clock.content_steps,
+        result.clock.step,
+    ]
+    # The limit is on the run, not on the sitting: nothing is left to be done.
+    again = run(config, tmp_path, resume=True)
+    assert again.clock == result.clock
+    assert again.validation == pytest.approx(result.validation)
+
+
+def test_a_finished_run_can_be_given_more_steps(tmp_path: Path) -> None:
+    run(TINY, tmp_path)
+    longer = dataclasses.replace(TINY, adversarial_steps=6)
+    assert run(longer, tmp_path, resume=True).clock.adversarial_steps == 6
+
+
+class Poisoned:
+    """Pairs whose HR images turn into NaN after a while."""
+
+    def __init__(self, good: int) -> None:
+        self.pairs = make_pairs(4)
+        self.good = good
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, indices: Sequence[int]) -> list[PairLike]:
+        self.good -= 1
+        pairs = self.pairs.read(indices)
+        if self.good >= 0:
+            return pairs
+        return [
+            Pair(lr=p.lr, hr=np.full(p.hr.shape, np.nan, np.float32), valid=p.valid) for p in pairs
+        ]
+
+
+def test_divergence_stops_with_a_sentence_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        TINY, content_steps=50, adversarial_steps=0, checkpoint_every=5, cache_mb=0, log_every=3
+    )
+    with pytest.raises(TrainingError, match=r"diverged at step \d+ \(content phase\).*not finite"):
+        run(config, tmp_path, train_pairs=Poisoned(good=12))
+    newest = load_checkpoint(list_checkpoints(tmp_path / "checkpoints")[0])
+    assert all(t.isfinite().all() for t in newest["generator"].values())
+    assert not (tmp_path / "generator").exists()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    run(TINY, tmp_path)
+    with pytest.raises(TrainingError, match="holds a run already: resume it or choose another"):
+        run(TINY, tmp_path)
+
+
+def test_unfit_pairs_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no training pairs"):
+        run(TINY, tmp_path, train_pairs=ListedPairs([]))
+    with pytest.raises(DataError, match="with 2 bands at scale 4"):
+        run(TINY, tmp_path, val_pairs=make_pairs(1, scale=2))
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_card_is_honest_about_the_run(tmp_path: Path) -> None:
+    result = run(TINY, tmp_path, store_version="3", store_digest="d1")
+    card = Predictor(result.generator).card
+    assert (card.store_version, card.store_digest, card.bands) == ("3", "d1", SPEC.bands)
+    assert card.training["stopped_by"] == "steps"
+    assert card.training["clock"]["content_steps"] == 6
+    assert card.training["validation"] == pytest.approx(result.validation)
+    assert TrainConfig.from_dict(card.training["config"]) == TINY
