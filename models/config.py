@@ -116,8 +116,9 @@ class TrainConfig:
     grad_clip : float
         Largest norm of a gradient.
     max_minutes : float or None
-        Stop cleanly by then. Both phases and their decays shrink into the time: position in a
-        phase is the larger of its share of steps and its share of time.
+        Train so long and no longer, over all sittings of a run; the last validation and the
+        export come after. Both phases and their decays shrink into the time: position in a phase
+        is the larger of its share of steps and its share of time.
     content_time_share : float
         Part of `max_minutes` for the content phase, when there are two phases.
     val_every, checkpoint_every, log_every : int

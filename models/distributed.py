@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import inspect
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -17,6 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 from models.errors import ConfigError
 
 _PATIENCE = timedelta(hours=1)  # the others wait while rank 0 validates
+# All buffers are constants. torch 2.13 renames the option and warns of the old name.
+_DDP_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+_BUFFERS_STAY: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers": False
+}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -48,7 +55,7 @@ class Ranks:
         return DistributedDataParallel(
             network,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,  # constants
+            **_BUFFERS_STAY,
         )
 
     def mean(self, values: Tensor) -> Tensor:
