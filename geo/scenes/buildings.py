@@ -68,7 +68,7 @@ def pitched_roof(
     hip: float = 0.0,
     pitch: float = 0.75,
 ) -> None:
-    """A roof with its ridge along `angle`; `hip` is the part of the length that slopes at each end."""
+    """A roof with its ridge along `angle`; `hip`: share of the length that slopes at each end."""
     along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
     a, b, c, d = rectangle(centre, angle, length, width)
@@ -76,11 +76,11 @@ def pitched_roof(
     left, right = centre - reach, centre + reach
     eaves = eaves_m + 0.15 * width * pitch
     top = eaves_m + 0.5 * width * pitch
-    canvas.area([a, b, right, left], lit(colour, float(sun.shade(across * pitch))), eaves)
-    canvas.area([d, c, right, left], lit(colour, float(sun.shade(-across * pitch))), eaves)
+    canvas.area([a, b, right, left], lit(colour, sun.facet(*(across * pitch).tolist())), eaves)
+    canvas.area([d, c, right, left], lit(colour, sun.facet(*(-across * pitch).tolist())), eaves)
     if hip > 0:
-        canvas.area([a, d, left], lit(colour, float(sun.shade(along * pitch))), eaves)
-        canvas.area([b, c, right], lit(colour, float(sun.shade(-along * pitch))), eaves)
+        canvas.area([a, d, left], lit(colour, sun.facet(*(along * pitch).tolist())), eaves)
+        canvas.area([b, c, right], lit(colour, sun.facet(*(-along * pitch).tolist())), eaves)
     canvas.line([left, right], 0.5, lit(colour, 1.12), top)
 
 
@@ -129,7 +129,9 @@ def flat_roof(
         kind = rng.uniform()
         if kind < 0.55:
             size = rng.uniform(1.4, 3.2, 2)
-            canvas.area(rectangle(spot, angle, *size), tint(rng, (190, 190, 188), 18), height_m + 1.8)
+            canvas.area(
+                rectangle(spot, angle, *size), tint(rng, (190, 190, 188), 18), height_m + 1.8
+            )
         elif kind < 0.75:
             canvas.area(rectangle(spot, angle, 4.5, 3.5), lit(colour, 0.92), height_m + 3.2)
         elif kind < 0.9:
@@ -162,6 +164,8 @@ def boat(
     ]
     canvas.area(hull, tint(rng, (226, 226, 222), 10), 1.2)
     deck = centre - along * 0.1 * length
-    canvas.area(rectangle(deck, angle, 0.4 * length, 0.5 * beam), tint(rng, (128, 112, 92), 25), 1.8)
+    canvas.area(
+        rectangle(deck, angle, 0.4 * length, 0.5 * beam), tint(rng, (128, 112, 92), 25), 1.8
+    )
     if rng.uniform() < 0.3:
         canvas.area(rectangle(deck, angle, 0.3 * length, 0.6 * beam), (52, 84, 130), 2.2)

@@ -50,6 +50,13 @@ class Sun:
         """Tangent of the elevation: how fast a ray of light rises."""
         return float(np.tan(np.radians(self.elevation_deg)))
 
+    def facet(self, slope_x: float, slope_y: float) -> float:
+        """Brightness of one plane, as `shade` has it for many."""
+        sx, sy = self.towards.tolist()
+        run = -(slope_x * sx + slope_y * sy)
+        direct = (run / self.slope + 1) / float(np.sqrt(1 + slope_x**2 + slope_y**2))
+        return float(0.32 + 0.68 * max(direct, 0.0))
+
     def shade(self, slope_xy: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Brightness of surfaces against flat ground (Lambert, with light from the sky).
 
@@ -79,14 +86,11 @@ class Canvas:
     Parameters
     ----------
     gsd_m : float
-        Metres of a pixel.
-    origin_m : (float, float)
-        Position (x, y) of the upper left corner of the picture.
+        Metres of a pixel; positions are metres (x, y down) from the upper left corner.
     """
 
-    def __init__(self, gsd_m: float, origin_m: tuple[float, float] = (0.0, 0.0)) -> None:
+    def __init__(self, gsd_m: float) -> None:
         self.gsd_m = gsd_m
-        self.origin_m = np.array(origin_m, np.float64)
         self._shapes: list[_Shape] = []
         self._trees: list[npt.NDArray[np.float64]] = []
 
@@ -157,21 +161,25 @@ class Canvas:
         boxes[:, :2] -= pads[:, None]
         boxes[:, 2:] += pads[:, None]
         forest = np.concatenate([np.zeros((0, 5)), *self._trees])
-        tallest = max(heights.max(initial=0.0), forest[:, 3].max(initial=0.0))
-        margin_px = int(np.ceil(tallest / sun.slope / self.gsd_m)) + 4
+        shadow_px = 1 / sun.slope / self.gsd_m
+        widest = int(np.ceil(shadow_px * max(heights.max(initial=0), forest[:, 3].max(initial=0))))
         for top in range(0, ground.shape[0], _TILE_PX):
             for left in range(0, ground.shape[1], _TILE_PX):
                 view = ground[top : top + _TILE_PX, left : left + _TILE_PX]
-                low = self.origin_m + (np.array([left, top]) - margin_px) * self.gsd_m
-                size = np.array(view.shape[1::-1]) + 2 * margin_px
-                high = low + size * self.gsd_m
+                corner = np.array([left, top]) * self.gsd_m
+                size = np.array(view.shape[1::-1]) * self.gsd_m
+                low, high = corner - widest * self.gsd_m, corner + size + widest * self.gsd_m
                 near = (boxes[:, :2] < high).all(axis=1) & (boxes[:, 2:] > low).all(axis=1)
                 reach = forest[:, 2:3]
                 close = (forest[:, :2] - reach < high) & (forest[:, :2] + reach > low)
                 shapes = [self._shapes[i] for i in np.flatnonzero(near)]
                 trees = forest[close.all(axis=1)]
                 if shapes or len(trees):
-                    _render_tile(view, shapes, trees, low, self.gsd_m, margin_px, sun)
+                    # Only as much around the tile as the tallest thing here can shade.
+                    tallest = max(heights[near].max(initial=0), trees[:, 3].max(initial=0))
+                    margin_px = int(np.ceil(shadow_px * tallest)) + 4
+                    start = corner - margin_px * self.gsd_m
+                    _render_tile(view, shapes, trees, start, self.gsd_m, margin_px, sun)
 
 
 def _dense(line: Points, step_m: float) -> Points:
@@ -196,7 +204,10 @@ def _render_tile(
     relief = Image.new("F", (w, h), 0.0)
     paint, raise_ = ImageDraw.Draw(picture), ImageDraw.Draw(relief)
     for shape in shapes:
-        points = [tuple(p) for p in ((shape.points - low) / fine - 0.5).tolist()]
+        # On a lattice common to all tiles, so that rounding leaves no seams between them.
+        step = 1.0 if shape.width_m else 1 / 64
+        lattice = np.floor((shape.points / fine - 0.5) / step + 0.5) * step
+        points = [tuple(p) for p in (lattice - np.round(low / fine)).tolist()]
         colour = (*shape.colour, 255)
         if shape.width_m is None:
             paint.polygon(points, fill=colour)
@@ -259,7 +270,7 @@ def _cast_shadow(height: Field, fine_m: float, sun: Sun) -> Field:
         further = _shifted(ray, step * reach) - np.float32(reach * fine_m * sun.slope)
         ray = np.maximum(ray, further)
         reach *= 2
-    return np.clip((ray - height) / np.float32(1.2), 0, 1)
+    return np.asarray(np.clip((ray - height) / np.float32(1.2), 0, 1), np.float32)
 
 
 def _shifted(field: Field, step: Points) -> Field:
@@ -278,7 +289,10 @@ def _greens() -> Field:
     """Shades of leaves, [64, 3]."""
     t = np.linspace(0, 1, _TREE_COLOURS)[:, None]
     dark, mid, light = np.array([[[56, 74, 52]], [[82, 102, 60]], [[120, 128, 76]]], np.float64)
-    return np.asarray(np.where(t < 0.5, dark + 2 * t * (mid - dark), mid + (2 * t - 1) * (light - mid)), np.float32)
+    return np.asarray(
+        np.where(t < 0.5, dark + 2 * t * (mid - dark), mid + (2 * t - 1) * (light - mid)),
+        np.float32,
+    )
 
 
 def _canopy(
@@ -299,7 +313,7 @@ def _canopy(
         span = np.arange(-size, size + 1)
         dy, dx = (d.ravel() for d in np.meshgrid(span, span, indexing="ij"))
         angle, distance = np.arctan2(dy, dx), np.hypot(dy, dx) / size
-        turn = (xy[group, :1] * 7.3 + xy[group, 1:] * 3.1) % (2 * np.pi)  # [n, 1]
+        turn = (trees[group, :1] * 7.3 + trees[group, 1:2] * 3.1) % (2 * np.pi)  # [n, 1]
         lobes = 0.86 + 0.14 * np.sin(5 * angle + turn) * np.cos(2 * angle - turn)
         dome = 1 - (distance / lobes) ** 2  # [n, k]
         inside = dome > 0
@@ -312,10 +326,10 @@ def _canopy(
         flat = rows[inside] * packed.shape[1] + cols[inside]
         np.maximum.at(packed.reshape(-1), flat, value[inside])
     packed = packed[pad : pad + h, pad : pad + w]
-    canopy = (packed // _TREE_COLOURS).astype(np.float32) / 256
+    canopy = np.asarray((packed // _TREE_COLOURS) / np.float32(256), np.float32)
     dy_m, dx_m = np.gradient(canopy, fine_m)
     slope = np.stack([np.clip(dx_m, -1.6, 1.6), np.clip(dy_m, -1.6, 1.6)], axis=-1)
-    return canopy, (packed % _TREE_COLOURS, sun.shade(0.7 * slope))
+    return canopy, ((packed % _TREE_COLOURS).astype(np.intp), sun.shade(0.7 * slope))
 
 
 def rectangle(centre: npt.ArrayLike, angle: float, length: float, width: float) -> Points:
@@ -333,7 +347,9 @@ def rectangle(centre: npt.ArrayLike, angle: float, length: float, width: float) 
     )
 
 
-def polygon_share(outline: Points, shape: tuple[int, ...], gsd_m: float) -> tuple[tuple[slice, slice], Field]:
+def polygon_share(
+    outline: Points, shape: tuple[int, ...], gsd_m: float
+) -> tuple[tuple[slice, slice], Field]:
     """Where an outline lies on a picture, and the share of each pixel that it covers.
 
     Returns

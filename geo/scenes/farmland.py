@@ -40,15 +40,31 @@ class _Crop:
 
 
 _CROPS = (
-    _Crop(colour=(176, 156, 104), share=0.17, row_m=6.0, row_contrast=0.05, tramline_m=21, patchy=0.05),
-    _Crop(colour=(196, 178, 126), share=0.10, row_m=7.0, row_contrast=0.12, tramline_m=0, patchy=0.04),
-    _Crop(colour=(96, 118, 62), share=0.15, row_m=5.0, row_contrast=0.05, tramline_m=24, patchy=0.08),
+    _Crop(
+        colour=(176, 156, 104), share=0.17, row_m=6.0, row_contrast=0.05, tramline_m=21, patchy=0.05
+    ),
+    _Crop(
+        colour=(196, 178, 126), share=0.10, row_m=7.0, row_contrast=0.12, tramline_m=0, patchy=0.04
+    ),
+    _Crop(
+        colour=(96, 118, 62), share=0.15, row_m=5.0, row_contrast=0.05, tramline_m=24, patchy=0.08
+    ),
     _Crop(colour=(70, 98, 52), share=0.13, row_m=4.5, row_contrast=0.16, tramline_m=0, patchy=0.06),
-    _Crop(colour=(146, 118, 92), share=0.11, row_m=5.5, row_contrast=0.12, tramline_m=0, patchy=0.10),
-    _Crop(colour=(122, 96, 76), share=0.08, row_m=8.0, row_contrast=0.10, tramline_m=0, patchy=0.12),
-    _Crop(colour=(112, 130, 72), share=0.14, row_m=11.0, row_contrast=0.07, tramline_m=0, patchy=0.10),
-    _Crop(colour=(178, 170, 66), share=0.05, row_m=5.0, row_contrast=0.03, tramline_m=18, patchy=0.05),
-    _Crop(colour=(134, 126, 88), share=0.07, row_m=6.5, row_contrast=0.34, tramline_m=0, patchy=0.05),
+    _Crop(
+        colour=(146, 118, 92), share=0.11, row_m=5.5, row_contrast=0.12, tramline_m=0, patchy=0.10
+    ),
+    _Crop(
+        colour=(122, 96, 76), share=0.08, row_m=8.0, row_contrast=0.10, tramline_m=0, patchy=0.12
+    ),
+    _Crop(
+        colour=(112, 130, 72), share=0.14, row_m=11.0, row_contrast=0.07, tramline_m=0, patchy=0.10
+    ),
+    _Crop(
+        colour=(178, 170, 66), share=0.05, row_m=5.0, row_contrast=0.03, tramline_m=18, patchy=0.05
+    ),
+    _Crop(
+        colour=(134, 126, 88), share=0.07, row_m=6.5, row_contrast=0.34, tramline_m=0, patchy=0.05
+    ),
 )
 _RIPE = (0, 2)  # crops that may be cut within weeks
 _VERGE: Colour = (118, 122, 74)
@@ -74,7 +90,7 @@ def sow_fields(
     list of FieldPlot
     """
     plots: list[FieldPlot] = []
-    texture = fractal(stream(seed, "soil"), (512, 512), 90 / gsd_m, octaves=6, gain=0.6)
+    texture = fractal(stream(seed, "soil"), ground.shape[:2], 90 / gsd_m, octaves=6, gain=0.6)
     for number, centre in enumerate(layout.centres[FARM]):
         rng = stream(seed, "farm", number)
         bend = Bend.draw(rng, centre, rng.uniform(0, np.pi), 42.0, 1500.0)
@@ -129,8 +145,7 @@ def _paint_field(
     x = (np.arange(cols.start, cols.stop, dtype=np.float32) + 0.5) * gsd_m - middle[0]
     across = (-np.sin(angle) * x[None, :] + np.cos(angle) * y[:, None]).astype(np.float32)
     along = (np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None]).astype(np.float32)
-    oy, ox = rng.integers(0, 512, 2)
-    spots = np.take(np.take(texture, np.arange(oy, oy + share.shape[0]) % 512, 0), np.arange(ox, ox + share.shape[1]) % 512, 1)
+    spots = texture[rows, cols]
     # Rows follow the long side's curve a little, as tractors do.
     wave = across + 6 * np.sin(along / np.float32(170.0) + np.float32(rng.uniform(0, 6)))
     light = 1 + crop.patchy * spots
@@ -166,7 +181,7 @@ def _orchard(canvas: Canvas, rng: np.random.Generator, bend: Bend, cell: Cell) -
     if not len(xs) or not len(ys):
         return
     points = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
-    points = points[rng.uniform(size=len(points)) < 0.94] 
+    points = points[rng.uniform(size=len(points)) < 0.94]
     points = points + rng.normal(0, 0.25, points.shape)
     plant(canvas, rng, bend.place(points), 2.1)
 
@@ -201,13 +216,28 @@ def _farmstead(canvas: Canvas, sun: Sun, rng: np.random.Generator, bend: Bend, c
     inner = cell.shrunk(4.0)
     middle = np.array([inner.x0 + 32, inner.y0 + 28])
     angle = bend.direction(middle)
-    canvas.area(bend.place(Cell(x0=inner.x0, y0=inner.y0, x1=inner.x0 + 64, y1=inner.y0 + 56, gaps=(0,) * 4).outline()), tint(rng, (164, 152, 130), 6))
-    for offset, turn, size in (((-14, -14), 0.0, (32, 13)), ((18, 2), np.pi / 2, (36, 15)), ((-16, 14), 0.0, (17, 10))):
+    canvas.area(
+        bend.place(
+            Cell(
+                x0=inner.x0, y0=inner.y0, x1=inner.x0 + 64, y1=inner.y0 + 56, gaps=(0,) * 4
+            ).outline()
+        ),
+        tint(rng, (164, 152, 130), 6),
+    )
+    for offset, turn, size in (
+        ((-14, -14), 0.0, (32, 13)),
+        ((18, 2), np.pi / 2, (36, 15)),
+        ((-16, 14), 0.0, (17, 10)),
+    ):
         spot = bend.place((middle + offset)[None])[0]
-        colour = tint(rng, ((142, 128, 116), (126, 84, 70), (166, 168, 168))[int(rng.integers(3))], 8)
+        colour = tint(
+            rng, ((142, 128, 116), (126, 84, 70), (166, 168, 168))[int(rng.integers(3))], 8
+        )
         pitched_roof(canvas, sun, spot, angle + turn, *size, colour, 5.0, pitch=0.5)
     for _ in range(3):
         spot = bend.place((middle + rng.uniform(-6, 6, 2))[None])[0]
-        canvas.area(rectangle(spot, angle + rng.normal(0, 0.4), 6, 2.4), tint(rng, (120, 60, 46), 25), 2.4)
+        canvas.area(
+            rectangle(spot, angle + rng.normal(0, 0.4), 6, 2.4), tint(rng, (120, 60, 46), 25), 2.4
+        )
     edge = middle + np.array([-34.0, -30.0]) + rng.uniform(0, 1, (14, 2)) * np.array([6.0, 58.0])
     plant(canvas, rng, bend.place(edge), 3.6)

@@ -105,7 +105,13 @@ class Ground:
                 b = b + across * side * spread * reach * far
                 half = across * (0.3 + width * length * (1 + near))
                 outline = np.array([a - half, b - half, b + half, a + half])
-                stain(colour, outline, (218, 226, 226), (0.75 if side == 0 else 0.4) * fade, self.gsd_m)
+                stain(
+                    colour,
+                    outline,
+                    (218, 226, 226),
+                    (0.75 if side == 0 else 0.4) * fade,
+                    self.gsd_m,
+                )
 
 
 def make_ground(seed: int, shape: tuple[int, int], gsd_m: float) -> Ground:
@@ -124,7 +130,8 @@ def make_ground(seed: int, shape: tuple[int, int], gsd_m: float) -> Ground:
     Ground
     """
     sun = Sun()
-    layout = make_layout(seed, (shape[0] * gsd_m, shape[1] * gsd_m))
+    cells = int(np.clip(max(shape) / 3, 192, 400))
+    layout = make_layout(seed, (shape[0] * gsd_m, shape[1] * gsd_m), cells=cells)
     nature = make_nature(layout, seed, shape, gsd_m, sun)
     colour = nature.colour
     canvas = Canvas(gsd_m)
@@ -142,6 +149,4 @@ def make_ground(seed: int, shape: tuple[int, int], gsd_m: float) -> Ground:
     grey = colour.mean(axis=-1, keepdims=True)
     colour += _HAZE * (grey - colour)
     colour += np.array([5, 7, 10], np.float32)
-    return Ground(
-        colour=colour, layout=layout, gsd_m=gsd_m, plots=tuple(plots), seed=seed, sun=sun
-    )
+    return Ground(colour=colour, layout=layout, gsd_m=gsd_m, plots=tuple(plots), seed=seed, sun=sun)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from geo.scenes.buildings import boat, car, flat_roof, lit, pick, pitched_roof, tint
 from geo.scenes.canvas import Canvas, Colour, Sun, rectangle
@@ -43,7 +44,7 @@ class _Site:
 
     def at(self, a: float, b: float) -> Points:
         """World position."""
-        return self.layout.port.place(np.array([[a, b]]))[0]
+        return np.asarray(self.layout.port.place(np.array([[a, b]]))[0])
 
     def block(self, a0: float, a1: float, b0: float, b1: float) -> Points:
         """World outline of a rectangle."""
@@ -62,12 +63,18 @@ def build_port(canvas: Canvas, layout: Layout, seed: int, sun: Sun) -> None:
     site = _Site(canvas=canvas, layout=layout, rng=rng, sun=sun, quay=0.22 * reach)
     half = 0.5 * length - 4
     canvas.area(site.block(-half, half, -depth * 1.02, site.quay), _CONCRETE)
-    canvas.line(site.layout.port.place([[-half, site.quay], [half, site.quay]]), 2.5, (188, 184, 174), 2.0)
+    canvas.line(
+        site.layout.port.place([[-half, site.quay], [half, site.quay]]), 2.5, (188, 184, 174), 2.0
+    )
     for a in np.arange(-half, half, 24.0):
         shade = tint(rng, _CONCRETE, 6)
         canvas.area(site.block(a, min(a + 23.6, half), -depth, site.quay - 3), shade)
-    canvas.line(site.layout.port.place([[-half, -depth + 5], [half, -depth + 5]]), 8.0, (104, 104, 105))
-    canvas.line(site.layout.port.place([[-half, -depth + 5], [half, -depth + 5]]), 0.3, (206, 204, 198))
+    canvas.line(
+        site.layout.port.place([[-half, -depth + 5], [half, -depth + 5]]), 8.0, (104, 104, 105)
+    )
+    canvas.line(
+        site.layout.port.place([[-half, -depth + 5], [half, -depth + 5]]), 0.3, (206, 204, 198)
+    )
     first, second = -half + 0.46 * length, -half + 0.74 * length
     _containers(site, -half + 4, first - 6, -depth + 14, site.quay - 30)
     _cranes_and_ships(site, -half + 4, first - 6, reach)
@@ -118,10 +125,16 @@ def _cranes_and_ships(site: _Site, a0: float, a1: float, reach: float) -> None:
         colour = tint(rng, ((64, 92, 134), (170, 72, 52), (196, 168, 74))[int(rng.integers(3))], 6)
         _gantry(site, spot, colour, min(44.0, 0.3 * reach))
     for rail in (5.0, 24.0):
-        canvas.line(site.layout.port.place([[a0, quay - rail], [a1, quay - rail]]), 0.5, (112, 108, 102))
+        canvas.line(
+            site.layout.port.place([[a0, quay - rail], [a1, quay - rail]]), 0.5, (112, 108, 102)
+        )
     for _ in range(int((a1 - a0) / 26)):
         a = rng.uniform(a0, a1)
-        canvas.area(rectangle(site.at(a, quay - rng.uniform(9, 20)), site.angle, 14, 2.5), pick(rng, _CONTAINERS), 3.5)
+        canvas.area(
+            rectangle(site.at(a, quay - rng.uniform(9, 20)), site.angle, 14, 2.5),
+            pick(rng, _CONTAINERS),
+            3.5,
+        )
 
 
 def _gantry(site: _Site, a: float, colour: Colour, arm: float) -> None:
@@ -162,11 +175,17 @@ def _freighter(site: _Site, centre: Points, angle: float, length: float, beam: f
             if stack:
                 spot = centre + along * u + across * v
                 height = 10 + 2.6 * max(1, stack - int(rng.integers(0, 2)))
-                canvas.area(rectangle(spot, angle, 12.2, 2.44), tint(rng, pick(rng, _CONTAINERS), 8), height)
+                canvas.area(
+                    rectangle(spot, angle, 12.2, 2.44), tint(rng, pick(rng, _CONTAINERS), 8), height
+                )
         u -= 13.4
     bridge = centre - along * 0.385 * length
     canvas.area(rectangle(bridge, angle, 0.055 * length, 0.92 * beam), (226, 226, 222), 27.0)
-    canvas.area(rectangle(bridge - along * 0.04 * length, angle, 0.03 * length, 0.3 * beam), lit(hull, 1.2), 24.0)
+    canvas.area(
+        rectangle(bridge - along * 0.04 * length, angle, 0.03 * length, 0.3 * beam),
+        lit(hull, 1.2),
+        24.0,
+    )
 
 
 def _goods(site: _Site, a0: float, a1: float, b0: float, b1: float) -> None:
@@ -188,7 +207,12 @@ def _goods(site: _Site, a0: float, a1: float, b0: float, b1: float) -> None:
             a += front
         b += depth + rng.uniform(8, 14)
     for _ in range(int((a1 - a0) / 9)):
-        car(canvas, rng, site.at(rng.uniform(a0, a1), b0 - 5 + rng.uniform(-1, 1)), site.angle + np.pi / 2)
+        car(
+            canvas,
+            rng,
+            site.at(rng.uniform(a0, a1), b0 - 5 + rng.uniform(-1, 1)),
+            site.angle + np.pi / 2,
+        )
 
 
 def _shed(site: _Site, centre: Points, front: float, depth: float) -> None:
@@ -207,12 +231,16 @@ def _shed(site: _Site, centre: Points, front: float, depth: float) -> None:
                 middle = spot + along * a
                 for side in (-0.25, 0.25):
                     light = middle + across * side * width
-                    canvas.area(rectangle(light, site.angle, 1.6, 0.3 * width), lit(shade, 1.18), 10.0)
+                    canvas.area(
+                        rectangle(light, site.angle, 1.6, 0.3 * width), lit(shade, 1.18), 10.0
+                    )
     else:
         flat_roof(canvas, rng, centre, site.angle, front, depth, 10.0, colour)
         for a in np.arange(-front / 2 + 5, front / 2 - 3, 8.0):
             canvas.area(
-                rectangle(centre + along * a, site.angle + np.pi / 2, 0.8 * depth, 1.4), lit(colour, 0.84), 10.0
+                rectangle(centre + along * a, site.angle + np.pi / 2, 0.8 * depth, 1.4),
+                lit(colour, 0.84),
+                10.0,
             )
 
 
@@ -240,7 +268,9 @@ def _yard(site: _Site, a0: float, a1: float, b0: float, b1: float) -> None:
             if rng.uniform() < 0.62:
                 spot = site.at(a, b)
                 colour = (220, 220, 216) if rng.uniform() < 0.5 else pick(rng, _CONTAINERS)
-                site.canvas.area(rectangle(spot, site.angle + np.pi / 2, 13.6, 2.6), tint(rng, colour, 8), 3.8)
+                site.canvas.area(
+                    rectangle(spot, site.angle + np.pi / 2, 13.6, 2.6), tint(rng, colour, 8), 3.8
+                )
 
 
 def _pier(site: _Site, a: float, reach: float) -> None:
@@ -265,9 +295,13 @@ def _pier(site: _Site, a: float, reach: float) -> None:
 def _marina(site: _Site, a0: float, a1: float, reach: float) -> None:
     """Pontoons with boats side by side."""
     rng, canvas = site.rng, site.canvas
-    end = 0.62 * reach
     for a in np.arange(a0 + 14, a1 - 8, 34.0):
-        canvas.line(site.layout.port.place([[a, site.quay - 2], [a, end]]), 2.6, (176, 166, 148), 0.8)
+        end = min(0.62 * reach, float(_wall(a + 16, a1 + 3, reach)) - 24)
+        if end < site.quay + 15:
+            continue
+        canvas.line(
+            site.layout.port.place([[a, site.quay - 2], [a, end]]), 2.6, (176, 166, 148), 0.8
+        )
         size = rng.uniform(8, 13)
         for b in np.arange(site.quay + 5, end - 2, 0.42 * size + 1.2):
             for side in (-1, 1):
@@ -277,11 +311,17 @@ def _marina(site: _Site, a0: float, a1: float, reach: float) -> None:
                     boat(canvas, rng, spot, turn, size * rng.uniform(0.75, 1.05))
 
 
+def _wall(a: npt.ArrayLike, half: float, reach: float) -> npt.NDArray[np.float64]:
+    """Course of the breakwater: it leaves the shore at the port's end and turns along the quay."""
+    bend = np.clip((np.asarray(a, np.float64) - 0.7 * half) / (0.32 * half), 0, 1)
+    return np.asarray(0.93 * reach * (1 - bend**2))
+
+
 def _breakwater(site: _Site, half: float, reach: float) -> None:
     """A wall of rubble that shelters the port and leaves a way in."""
     rng, canvas = site.rng, site.canvas
     a = np.linspace(half * 1.02, -0.35 * half, 60)
-    b = 0.93 * reach - 0.93 * reach * np.clip((a - 0.7 * half) / (0.32 * half), 0, 1) ** 2
+    b = _wall(a, half, reach)
     line = site.layout.port.place(np.stack([a, b], -1))
     width = min(15.0, 0.07 * reach)
     canvas.line(line, width, (112, 108, 102), 1.5)
@@ -290,6 +330,10 @@ def _breakwater(site: _Site, half: float, reach: float) -> None:
         jitter = rng.uniform(-1, 1, 2) * (step, step) / 1.4 + rng.normal(0, width / 4.5, 2)
         size = rng.uniform(0.8, 2.0)
         turn = rng.uniform(0, np.pi)
-        canvas.area(rectangle(spot + jitter, turn, 2 * size, 1.5 * size), tint(rng, (134, 128, 118), 20), rng.uniform(1, 3.5))
+        canvas.area(
+            rectangle(spot + jitter, turn, 2 * size, 1.5 * size),
+            tint(rng, (134, 128, 118), 20),
+            rng.uniform(1, 3.5),
+        )
     canvas.line(line, min(4.0, 0.3 * width), (170, 164, 152), 3.8)
     canvas.disc(line[-1], 3.0, (214, 210, 202), 11.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ CATEGORIES = ("ocean", "coastline", "port", "city", "suburb", "farm", "mountain"
 OCEAN, COASTLINE, PORT, CITY, SUBURB, FARM, MOUNTAIN = range(7)
 
 Points = npt.NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
 
 # The plan before it is turned, jittered and warped: p grows inland, q along the coast, both 0 to 1.
 # The weight says how far a centre reaches.
@@ -115,7 +117,7 @@ class Layout:
         """Distance from the border of a land cover: positive inside it, on the coarse grid."""
         return self._inside(category)
 
-    def sample(self, field: npt.NDArray[np.generic], points: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    def sample(self, field: npt.NDArray[T], points: npt.ArrayLike) -> npt.NDArray[T]:
         """Values of a coarse field at points in metres (x, y), [n, 2]; the rim goes on outside."""
         xy = np.asarray(points, np.float64)
         cols = np.clip((xy[..., 0] / self.cell_m).astype(np.intp), 0, field.shape[1] - 1)
@@ -197,18 +199,22 @@ def make_layout(seed: int, extent_m: tuple[float, float], *, cells: int = 400) -
     port_centre, across = _shore_near(plan, sea_m, port_q, cell)
     along = np.array([-across[1], across[0]])
     port = Frame(centre=port_centre, along=along, across=across)
-    length, depth, out = min(0.27 * size, 1100.0), min(0.085 * size, 380.0), min(0.105 * size, 420.0)
+    length, depth, out = (
+        min(0.27 * size, 1100.0),
+        min(0.085 * size, 380.0),
+        min(0.105 * size, 420.0),
+    )
     xs = (np.arange(shape[1]) + 0.5) * cell
     ys = (np.arange(shape[0]) + 0.5) * cell
     local = port.locate(np.stack(np.meshgrid(xs, ys), axis=-1))
     local += 0.006 * size * warp
-    in_port = (np.abs(local[..., 0]) < length / 2) & (local[..., 1] > -depth) & (local[..., 1] < out)
+    in_port = (
+        (np.abs(local[..., 0]) < length / 2) & (local[..., 1] > -depth) & (local[..., 1] < out)
+    )
     category[in_port] = PORT
 
     by_kind = {
-        kind: _from_plan(
-            np.array([[p, q] for k, p, q, _ in centres if k == kind]), turn, mirror
-        )
+        kind: _from_plan(np.array([[p, q] for k, p, q, _ in centres if k == kind]), turn, mirror)
         * np.array([width, height])
         for kind in (CITY, SUBURB, FARM, MOUNTAIN)
     }

@@ -23,7 +23,6 @@ from geo.scenes.satellite import (
     CLOUD_HIGH,
     CLOUD_MEDIUM,
     DN_OF_ONE,
-    MTF_AT_NYQUIST,
     REACH_LR_PX,
     Clouds,
     Radiometry,
@@ -42,6 +41,7 @@ from geo.scenes.stac import (
     write_landcover,
     write_raster,
 )
+from geo.sensor import MTF_AT_NYQUIST
 
 _CRS = "EPSG:32630"
 _CORNER_M = (446_000.0, 4_818_000.0)  # about where the region's upper left corner lies
@@ -111,8 +111,8 @@ class ScenesConfig:
             raise ValueError(f"seed: got {self.seed}, wanted 0 or more")
         for name in ("width_px", "height_px"):
             size = getattr(self, name)
-            if not 256 <= size <= 16384:
-                raise ValueError(f"{name}: got {size}, wanted 256 to 16384")
+            if not 256 <= size <= 8192:
+                raise ValueError(f"{name}: got {size}, wanted 256 to 8192")
         if max(self.width_px, self.height_px) > 3 * min(self.width_px, self.height_px):
             raise ValueError(
                 f"width_px, height_px: got {self.width_px} x {self.height_px}, "
@@ -247,7 +247,7 @@ def make_scenes(
         truths.append(truth | {"region": out.resolve().name, "of": aerial["id"]})
     collections = {
         name: write_collection(
-            out / name, id=f"made-{name}", description=f"Made demo scenes: {name}", items=written
+            out / name, name=f"made-{name}", description=f"Made demo scenes: {name}", items=written
         )
         for name, written in (("aerial", [aerial]), ("satellite", items))
     }

@@ -101,3 +101,11 @@ def smoothstep(low: float, high: float, x: Field) -> Field:
     rest *= t
     rest *= t
     return rest
+
+
+def blend(base: Field, over: npt.ArrayLike, share: Field) -> None:
+    """Mix `over` into `base` in place, band by band."""
+    over = np.asarray(over, np.float32)
+    for band in range(3):
+        plane = base[..., band]
+        plane += (over[..., band] - plane) * share

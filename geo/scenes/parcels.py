@@ -169,8 +169,20 @@ class Bend:
         (a, b, c), (d, e, f) = self.phases
         bent = np.stack(
             [
-                x + self.amplitude_m * (np.sin(k * y + a) + 0.5 * np.sin(k * (1.7 * y + 0.9 * x) + b) + 0.4 * np.sin(0.6 * k * x + c)),
-                y + self.amplitude_m * (np.sin(k * x + d) + 0.5 * np.sin(k * (1.6 * x - 0.8 * y) + e) + 0.4 * np.sin(0.6 * k * y + f)),
+                x
+                + self.amplitude_m
+                * (
+                    np.sin(k * y + a)
+                    + 0.5 * np.sin(k * (1.7 * y + 0.9 * x) + b)
+                    + 0.4 * np.sin(0.6 * k * x + c)
+                ),
+                y
+                + self.amplitude_m
+                * (
+                    np.sin(k * x + d)
+                    + 0.5 * np.sin(k * (1.6 * x - 0.8 * y) + e)
+                    + 0.4 * np.sin(0.6 * k * y + f)
+                ),
             ],
             axis=-1,
         )
@@ -178,5 +190,5 @@ class Bend:
 
     def direction(self, point: Points) -> float:
         """Angle in the world of the plan's x at a plan position."""
-        a, b = self.place(np.array([point - [2.0, 0.0], point + [2.0, 0.0]]))
+        a, b = self.place(point + np.array([[-2.0, 0.0], [2.0, 0.0]]))
         return float(np.arctan2(b[1] - a[1], b[0] - a[0]))

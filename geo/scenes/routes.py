@@ -25,8 +25,24 @@ from geo.scenes.noise import Field, fractal, stream
 from geo.scenes.settlement import ASPHALT
 
 _SIDE = 110  # nodes along the longer side
-_RIVER_COST = {FARM: 1.0, MOUNTAIN: 1.0, COASTLINE: 1.5, OCEAN: 2.0, SUBURB: 12.0, CITY: 60.0, PORT: 90.0}
-_ROAD_COST = {FARM: 1.0, SUBURB: 0.8, CITY: 0.8, PORT: 2.0, COASTLINE: 4.0, MOUNTAIN: 1.6, OCEAN: 400.0}
+_RIVER_COST = {
+    FARM: 1.0,
+    MOUNTAIN: 1.0,
+    COASTLINE: 1.5,
+    OCEAN: 2.0,
+    SUBURB: 12.0,
+    CITY: 60.0,
+    PORT: 90.0,
+}
+_ROAD_COST = {
+    FARM: 1.0,
+    SUBURB: 0.8,
+    CITY: 0.8,
+    PORT: 2.0,
+    COASTLINE: 4.0,
+    MOUNTAIN: 1.6,
+    OCEAN: 400.0,
+}
 
 
 class Terrain:
@@ -44,7 +60,7 @@ class Terrain:
     def __init__(self, layout: Layout, cost: dict[int, float], extra: Field) -> None:
         self._step = max(1, round(max(layout.category.shape) / _SIDE))
         self._metres = self._step * layout.cell_m
-        table = np.array([cost[i] for i in range(len(cost))])
+        table = np.array([cost[i] for i in range(len(cost))], np.float64)
         price = (table[layout.category] * extra)[:: self._step, :: self._step]
         self._shape = price.shape
         self._net = _network(price)
@@ -62,7 +78,11 @@ class Terrain:
         length = np.append(0.0, np.cumsum(np.hypot(*np.diff(line, axis=0).T)))
         at = np.linspace(0, length[-1], max(3, int(length[-1] / 6)))
         dense = np.stack([np.interp(at, length, line[:, 0]), np.interp(at, length, line[:, 1])], -1)
-        return np.asarray(ndimage.gaussian_filter1d(dense, smooth_m / 6, axis=0, mode="nearest"))
+        # Mirrored through its ends, the line keeps them.
+        pad = min(len(dense) - 1, round(4 * smooth_m / 6))
+        longer = np.pad(dense, ((pad, pad), (0, 0)), mode="reflect", reflect_type="odd")
+        rounded = ndimage.gaussian_filter1d(longer, smooth_m / 6, axis=0)
+        return np.asarray(rounded[pad : pad + len(dense)])
 
     def _node(self, place: Points) -> int:
         col, row = (np.asarray(place) / self._metres).astype(int)
@@ -99,7 +119,9 @@ def draw_river(canvas: Canvas, layout: Layout, height: Field, seed: int) -> Poin
     terrain = Terrain(layout, _RIVER_COST, rough * climb)
     start = layout.centres[MOUNTAIN][0]
     # The mouth is far from the port, where a shore of sand or rock meets the sea.
-    cells = np.argwhere((layout.sea_m > 0.02 * layout.size_m) & (layout.sea_m < 0.03 * layout.size_m))
+    cells = np.argwhere(
+        (layout.sea_m > 0.02 * layout.size_m) & (layout.sea_m < 0.03 * layout.size_m)
+    )
     places = (cells[:, ::-1] + 0.5) * layout.cell_m
     cost = np.hypot(*(places - start).T) - 0.8 * np.hypot(*(places - layout.port.centre).T)
     course = terrain.route(start, places[int(cost.argmin())], 16.0)
@@ -107,7 +129,12 @@ def draw_river(canvas: Canvas, layout: Layout, height: Field, seed: int) -> Poin
     share = np.linspace(0, 1, len(course))
     swing = fractal(rng, (1, len(course)), 24, octaves=3)[0]
     widths = (0.25 + 0.75 * share) * 0.0052 * layout.size_m * (1 + 0.15 * swing)
-    for colour, extra in (((104, 112, 70), 9.0), ((168, 156, 130), 3.0), ((62, 92, 92), 0.0), ((48, 80, 84), -4.0)):
+    for colour, extra in (
+        ((104, 112, 70), 9.0),
+        ((168, 156, 130), 3.0),
+        ((62, 92, 92), 0.0),
+        ((48, 80, 84), -4.0),
+    ):
         for i in range(0, len(course) - 1, 2):
             width = widths[i] + extra * min(1.0, widths[i] / 8)
             if width > 0.6:
@@ -154,7 +181,7 @@ def draw_roads(canvas: Canvas, layout: Layout, height: Field, seed: int, sun: Su
         connected.append(place)
     # Roads go on to the next region instead of ending in a field.
     for place in [p for kind in (FARM, MOUNTAIN) for p in layout.centres[kind]]:
-        if any(place is p for p in connected):
+        if any(np.array_equal(place, p) for p in connected):
             roads.append(terrain.route(place, _way_out(layout, place), 26.0))
     for road in roads:
         canvas.fell(road, 8.0)

@@ -177,7 +177,9 @@ class Clouds:
             opacity=np.asarray(0.97 * density[pad : pad + h, pad : pad + w], np.float32),
             shadow=np.asarray(0.62 * sheltered, np.float32),
             cloudy=np.asarray(here > level),
-            white=np.asarray(0.66 + 0.05 * billows + 0.08 * np.clip(here - level, 0, 2), np.float32),
+            white=np.asarray(
+                0.66 + 0.05 * billows + 0.08 * np.clip(here - level, 0, 2), np.float32
+            ),
         )
 
 

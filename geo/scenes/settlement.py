@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geo.scenes.buildings import FLAT_ROOFS, TILES, car, flat_roof, house, lit, pick, pitched_roof, tint
+from geo.scenes.buildings import (
+    FLAT_ROOFS,
+    TILES,
+    car,
+    flat_roof,
+    house,
+    lit,
+    pick,
+    pitched_roof,
+    tint,
+)
 from geo.scenes.canvas import Canvas, Colour, Sun, rectangle
 from geo.scenes.layout import CITY, OCEAN, PORT, SUBURB, Layout, Points
 from geo.scenes.nature import plant
@@ -64,7 +74,7 @@ def build_suburbs(canvas: Canvas, layout: Layout, seed: int, sun: Sun) -> None:
     taken: list[Points] = []
     for number, centre in enumerate(layout.centres[SUBURB]):
         rng = stream(seed, "suburb", number)
-        bend = Bend.draw(rng, centre, rng.uniform(0, np.pi), 34.0, 620.0)
+        bend = Bend.draw(rng, centre, rng.uniform(0, np.pi), 26.0, 720.0)
         cells = divide(
             rng, 0.36 * layout.size_m, largest=(190.0, 68.0), road_half_widths=(6.5, 5.0, 4.2)
         )
@@ -95,7 +105,11 @@ def _of_category(layout: Layout, bend: Bend, cells: list[Cell], category: int) -
         corners = bend.place(cell.outline(1e6))
         kinds = layout.category_at(corners)
         dry = layout.is_land(corners, 12.0).all()
-        if layout.category_at(middle)[0] == category and dry and not np.isin(kinds, (PORT, OCEAN)).any():
+        if (
+            layout.category_at(middle)[0] == category
+            and dry
+            and not np.isin(kinds, (PORT, OCEAN)).any()
+        ):
             kept.append(cell)
     return kept
 
@@ -120,7 +134,9 @@ def _street(pen: _Pen, cell: Cell, *, lively: float) -> None:
                 continue
             angle = float(np.arctan2(b[1] - a[1], b[0] - a[0]))
             normal = np.array([-np.sin(angle), np.cos(angle)])
-            offset = float(rng.choice([-1, 1])) * (half - 1.3 if rng.uniform() < 0.65 else 0.4 * half)
+            offset = float(rng.choice([-1, 1])) * (
+                half - 1.3 if rng.uniform() < 0.65 else 0.4 * half
+            )
             car(canvas, rng, a + normal * offset, angle)
 
 
@@ -142,7 +158,7 @@ def _perimeter_block(pen: _Pen, cell: Cell) -> None:
         pen.area(yard, tint(rng, (112, 118, 84) if rng.uniform() < 0.6 else (146, 140, 132), 8))
         spots = rng.uniform((yard.x0, yard.y0), (yard.x1, yard.y1), (int(rng.poisson(5)), 2))
         plant(pen.canvas, rng, pen.bend.place(spots), 2.8)
-    storeys = rng.integers(3, 7)
+    storeys = int(rng.integers(3, 7))
     sides = (
         ((cell.x0, cell.y0 + depth / 2), (1.0, 0.0), w),
         ((cell.x0, cell.y1 - depth / 2), (1.0, 0.0), w),
@@ -190,7 +206,9 @@ def _free_standing(pen: _Pen, cell: Cell) -> None:
             kind = rng.uniform()
             length, width = lot_w * rng.uniform(0.6, 0.86), lot_h * rng.uniform(0.55, 0.84)
             colour = tint(rng, pick(rng, FLAT_ROOFS), 9)
-            height = float(rng.choice([7, 10, 13, 16, 22, 30], p=[0.2, 0.22, 0.22, 0.18, 0.12, 0.06]))
+            height = float(
+                rng.choice([7, 10, 13, 16, 22, 30], p=[0.2, 0.22, 0.22, 0.18, 0.12, 0.06])
+            )
             if kind < 0.08:
                 spots = local + rng.uniform(-0.4, 0.4, (7, 2)) * (lot_w, lot_h)
                 plant(pen.canvas, rng, pen.bend.place(spots), 3.0)
@@ -200,8 +218,14 @@ def _free_standing(pen: _Pen, cell: Cell) -> None:
                 flat_roof(pen.canvas, rng, middle, angle, length, width, height, colour)
                 if kind > 0.7:  # a tower on its base, or an upper storey set back
                     flat_roof(
-                        pen.canvas, rng, middle, angle, 0.55 * length, 0.6 * width,
-                        height + float(rng.uniform(4, 14)), lit(colour, rng.uniform(0.85, 1.15)),
+                        pen.canvas,
+                        rng,
+                        middle,
+                        angle,
+                        0.55 * length,
+                        0.6 * width,
+                        height + float(rng.uniform(4, 14)),
+                        lit(colour, rng.uniform(0.85, 1.15)),
                     )
 
 
@@ -229,7 +253,10 @@ def _park(pen: _Pen, cell: Cell) -> None:
     """Lawns, paths that cross, trees, perhaps a pitch."""
     rng = pen.rng
     pen.area(cell, tint(rng, _LAWN, 6))
-    a, b, c, d = (np.array(p) for p in ((cell.x0, cell.y0), (cell.x1, cell.y0), (cell.x1, cell.y1), (cell.x0, cell.y1)))
+    a, b, c, d = (
+        np.array(p)
+        for p in ((cell.x0, cell.y0), (cell.x1, cell.y0), (cell.x1, cell.y1), (cell.x0, cell.y1))
+    )
     middle = cell.centre
     for corner in (a, b, c, d):
         t = np.linspace(0, 1, 12)[:, None]
@@ -242,7 +269,9 @@ def _park(pen: _Pen, cell: Cell) -> None:
         angle = pen.bend.direction(middle)
         pen.canvas.area(rectangle(spot, angle, 34, 22), (132, 86, 66))
         pen.canvas.area(rectangle(spot, angle, 24, 12), (78, 104, 96))
-    spots = rng.uniform((cell.x0, cell.y0), (cell.x1, cell.y1), (int(cell.size[0] * cell.size[1] / 110), 2))
+    spots = rng.uniform(
+        (cell.x0, cell.y0), (cell.x1, cell.y1), (int(cell.size[0] * cell.size[1] / 110), 2)
+    )
     spots = spots[np.hypot(*(spots - middle).T) > 10]
     plant(pen.canvas, rng, pen.bend.place(spots), 3.3)
 
@@ -268,7 +297,9 @@ def _lot(pen: _Pen, lot: Cell, street: float) -> None:
     """One garden; `street` is -1 where the street is at the lot's top side, 1 at its bottom."""
     rng, canvas = pen.rng, pen.canvas
     w, h = lot.size
-    pen.area(lot.shrunk(0.4), tint(rng, (104, 120, 68) if rng.uniform() < 0.75 else (134, 128, 88), 8))
+    pen.area(
+        lot.shrunk(0.4), tint(rng, (104, 120, 68) if rng.uniform() < 0.75 else (134, 128, 88), 8)
+    )
     middle = lot.centre
     front = np.array([0.0, street])
     setback = min(0.12 * h, 5.0) * rng.uniform(0.4, 1.6)
@@ -276,14 +307,21 @@ def _lot(pen: _Pen, lot: Cell, street: float) -> None:
     angle = pen.bend.direction(local) + rng.normal(0, 0.03)
     place = pen.bend.place
     side = float(rng.choice([-1.0, 1.0]))
-    drive = np.array([[middle[0] + side * 0.38 * w, middle[1] + front[1] * h / 2], [middle[0] + side * 0.38 * w, middle[1]]])
+    drive = np.array(
+        [
+            [middle[0] + side * 0.38 * w, middle[1] + front[1] * h / 2],
+            [middle[0] + side * 0.38 * w, middle[1]],
+        ]
+    )
     canvas.line(place(drive), 3.4, tint(rng, (166, 160, 150), 10))
     if rng.uniform() < 0.65:
         heading = angle + np.pi / 2
         car(canvas, rng, place((drive[0] * 0.6 + drive[1] * 0.4)[None])[0], heading)
     if rng.uniform() < 0.6:
         terrace = place((local - front * 6.5)[None])[0]
-        canvas.area(rectangle(terrace, angle, rng.uniform(5, 9), 4.5), tint(rng, (172, 160, 146), 10))
+        canvas.area(
+            rectangle(terrace, angle, rng.uniform(5, 9), 4.5), tint(rng, (172, 160, 146), 10)
+        )
     if rng.uniform() < 0.16 and h > 26:
         pool = place((middle - front * 0.32 * h)[None])[0]
         canvas.area(rectangle(pool, angle, 10, 6), (196, 192, 182))
@@ -294,12 +332,22 @@ def _lot(pen: _Pen, lot: Cell, street: float) -> None:
     elif rng.uniform() < 0.3:
         bed = place((middle - front * 0.36 * h)[None])[0]
         canvas.area(rectangle(bed, angle, 7, 4), (112, 94, 72))
-    house(canvas, pen.sun, rng, place(local[None])[0], angle + (np.pi / 2 if rng.uniform() < 0.25 else 0))
+    house(
+        canvas,
+        pen.sun,
+        rng,
+        place(local[None])[0],
+        angle + (np.pi / 2 if rng.uniform() < 0.25 else 0),
+    )
     hedge = np.array([[lot.x0, lot.y0 + 1.5], [lot.x0, lot.y1 - 1.5]])
     t = np.arange(0, 1, 1.9 / h)[:, None]
     if rng.uniform() < 0.55:
         plant(canvas, rng, place(hedge[0] + (hedge[1] - hedge[0]) * t), 1.15)
     n = int(rng.poisson(4.2))
-    spots = middle - front * rng.uniform(-0.1, 0.46, (n, 1)) * h + np.stack([rng.uniform(-0.47, 0.47, n) * w, np.zeros(n)], -1)
+    spots = (
+        middle
+        - front * rng.uniform(-0.1, 0.46, (n, 1)) * h
+        + np.stack([rng.uniform(-0.47, 0.47, n) * w, np.zeros(n)], -1)
+    )
     away = np.hypot(*(spots - local).T) > 8
     plant(canvas, rng, place(spots[away]), 2.5)

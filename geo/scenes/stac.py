@@ -18,6 +18,8 @@ from odc.geo.geobox import GeoBox
 
 from geo.scenes.layout import CATEGORIES, Layout
 
+Floats = npt.NDArray[np.float64]
+
 COLOURS = ("red", "green", "blue")
 _EXTENSIONS = ("projection/v2.0.0", "eo/v2.0.0", "raster/v2.0.0")
 
@@ -66,7 +68,9 @@ def stamp(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def data_asset(href: str, dtype: str, *, nodata: int | None = None, scale: float | None = None) -> dict[str, Any]:
+def data_asset(
+    href: str, dtype: str, *, nodata: int | None = None, scale: float | None = None
+) -> dict[str, Any]:
     """A raster of red, green and blue."""
     bands: list[dict[str, Any]] = []
     for colour in COLOURS:
@@ -108,7 +112,9 @@ def write_item(
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [f"https://stac-extensions.github.io/{e}/schema.json" for e in _EXTENSIONS],
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{e}/schema.json" for e in _EXTENSIONS
+        ],
         "id": folder.name,
         "geometry": shapely.geometry.mapping(outline),
         "bbox": list(outline.bounds),
@@ -131,7 +137,9 @@ def write_item(
     return item
 
 
-def write_collection(folder: Path, *, id: str, description: str, items: list[dict[str, Any]]) -> Path:  # noqa: A002 STAC's word
+def write_collection(
+    folder: Path, *, name: str, description: str, items: list[dict[str, Any]]
+) -> Path:
     """Write the STAC collection of items that lie in folders below it."""
     boxes = np.array([item["bbox"] for item in items])
     times = sorted(item["properties"]["datetime"] for item in items)
@@ -145,7 +153,7 @@ def write_collection(folder: Path, *, id: str, description: str, items: list[dic
         path,
         {
             "type": "Collection",
-            "id": id,
+            "id": name,
             "stac_version": "1.1.0",
             "description": description,
             "links": links,
@@ -159,13 +167,19 @@ def write_collection(folder: Path, *, id: str, description: str, items: list[dic
     return path
 
 
+def _world(geobox: GeoBox, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """World positions of positions on a grid that is north up."""
+    a = geobox.affine
+    return a.c + a.a * cols, a.f + a.e * rows
+
+
 def _lonlat(geobox: GeoBox) -> shapely.Polygon:
     """Outline of a grid in lon/lat; its sides have points between, since they are curves there."""
     h, w = geobox.shape
     steps = np.linspace(0, 1, 9)[:-1]
     cols = np.concatenate([steps * w, np.full(8, w), w - steps * w, np.zeros(8)])
     rows = np.concatenate([np.zeros(8), steps * h, np.full(8, h), h - steps * h])
-    x, y = geobox.affine @ (cols, rows)
+    x, y = _world(geobox, cols, rows)
     to_lonlat = pyproj.Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
     return shapely.Polygon(np.stack(to_lonlat.transform(x, y), axis=-1)[::-1])
 
@@ -190,8 +204,8 @@ def write_landcover(path: Path, layout: Layout, ground: GeoBox) -> None:
     step = layout.cell_m / abs(ground.affine.e)
     to_lonlat = pyproj.Transformer.from_crs(str(ground.crs), "EPSG:4326", always_xy=True)
 
-    def place(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        x, y = ground.affine @ (points[:, 0] * step, points[:, 1] * step)
+    def place(points: Floats) -> Floats:
+        x, y = _world(ground, points[:, 0] * step, points[:, 1] * step)
         return np.round(np.stack(to_lonlat.transform(x, y), axis=-1), 8)
 
     features = [

@@ -48,7 +48,9 @@ def carve_mountains(layout: Layout, seed: int) -> Field:
     return np.asarray(land * (0.13 * layout.size_m / np.quantile(land, 0.999)), np.float32)
 
 
-def _downhill(height: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+def _downhill(
+    height: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Lowest neighbour of each cell (itself in a pit) and the distance to it in cells, flat."""
     h, w = height.shape
     index = np.arange(h * w).reshape(h, w)
