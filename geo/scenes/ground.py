@@ -83,17 +83,19 @@ class Ground:
         canvas = Canvas(gsd_m)
         for spot in tries[offshore & free][:count]:
             angle, length = rng.uniform(0, 2 * np.pi), float(rng.choice([7, 9, 12, 16, 24]))
-            if rng.uniform() < 0.75:
-                self._wake(colour, rng, spot, angle, length)
+            reach = length * rng.uniform(5, 11)
+            end = spot - reach * np.array([np.cos(angle), np.sin(angle)])
+            local = np.abs(layout.port.locate(end))
+            clear = local[0] > 0.55 * layout.port_length_m or local[1] > layout.port_reach_m
+            if clear and layout.sample(layout.sea_m, end) > 40 and rng.uniform() < 0.8:
+                self._wake(colour, spot, angle, length, reach)
             boat(canvas, rng, spot, angle, length)
         canvas.render(colour, self.sun)
 
-    def _wake(
-        self, colour: Field, rng: np.random.Generator, spot: Points, angle: float, length: float
-    ) -> None:
+    def _wake(self, colour: Field, spot: Points, angle: float, length: float, reach: float) -> None:
+        """Foam behind a boat: a fading trail and two arms."""
         along = np.array([np.cos(angle), np.sin(angle)])
         across = np.array([-along[1], along[0]])
-        reach = length * rng.uniform(5, 11)
         parts = 14
         for i in range(parts):
             near, far = i / parts, (i + 1) / parts

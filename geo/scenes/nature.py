@@ -112,8 +112,9 @@ def _mountains(
     bare = smoothstep(0.62, 0.95, steep + 0.12 * fine) * smoothstep(0.08, 0.2, altitude)
     scree = smoothstep(0.55, 0.95, altitude + 0.10 * wide + 0.05 * fine)
     blend(colour, rock, here * np.maximum(bare, scree))
-    light = sun.shade(rise)
-    colour *= (1 + here * (np.clip(light, 0.5, 1.4) - 1))[..., None]
+    # Shade is softened, as a camera's tone curve does, so that dark slopes keep their relief.
+    light = sun.shade(rise) ** np.float32(0.65)
+    colour *= (1 + here * (light - 1))[..., None]
 
 
 def plant_woods(canvas: Canvas, nature: Nature, layout: Layout, seed: int) -> None:

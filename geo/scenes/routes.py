@@ -180,7 +180,8 @@ def draw_roads(canvas: Canvas, layout: Layout, height: Field, seed: int, sun: Su
         roads.append(terrain.route(near, place, 26.0))
         connected.append(place)
     # Roads go on to the next region instead of ending in a field.
-    for place in [p for kind in (FARM, MOUNTAIN) for p in layout.centres[kind]]:
+    ends = [p for kind in (FARM, MOUNTAIN) for p in layout.centres[kind]]
+    for place in ends if layout.size_m > 1200 else []:
         if any(np.array_equal(place, p) for p in connected):
             roads.append(terrain.route(place, _way_out(layout, place), 26.0))
     for road in roads:
