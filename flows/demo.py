@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,14 @@ def make_demo_scenes(out: Path, *, seed: int, size: int, scale: int) -> dict[str
         config = ScenesConfig(seed=seed, width_px=size, height_px=size, scale=scale)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return make_scenes(out, config, progress=lambda step: say(f"scenes: {step}")).to_dict()
+    summary = make_scenes(out, config, progress=lambda step: say(f"scenes: {step}"))
+    return {**asdict(summary), "satellite_scenes": len(summary.scenes), "aerial_scenes": 1}
+
+
+def clearest(made: Mapping[str, Any]) -> Path:
+    """Item of the scene with the least cloud, and among those the nearest in time."""
+    scene = min(made["scenes"], key=lambda s: (s["cloud_cover_percent"], abs(s["gap_days"])))
+    return Path(made["satellite"]).parent / scene["id"] / f"{scene['id']}.json"
 
 
 def run_demo(out: Path, *, minutes: float, seed: int, size: int) -> dict[str, Any]:
@@ -44,7 +53,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, size: int) -> dict[str, An
 
     store, sr = str(out / "store"), str(out / "region_sr.tif")
     landcover, aerial = str(scenes / "landcover.geojson"), str(scenes / "aerial")
-    clear = str(scenes / made["clearest_item"])
+    clear = str(clearest(made))
     result = pipeline(
         PipelineConfig(
             ingest=IngestConfig(

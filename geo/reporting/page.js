@@ -180,7 +180,7 @@
       const row = make("div", undefined, { class: "row" });
       for (const [name, source] of Object.entries(images)) {
         const figure = make("figure");
-        figure.append(make("img", undefined, { src: source, alt: `${name} of tile ${tile}`, loading: "lazy" }), make("figcaption", name));
+        figure.append(make("img", undefined, { src: source, alt: `${name} of tile ${tile}` }), make("figcaption", name));
         row.append(figure);
       }
       place.append(title, row);

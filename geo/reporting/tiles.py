@@ -116,7 +116,7 @@ def _row(plan: ReportPlan, tile: TilePixels) -> dict[str, Any]:
         "tile": tile_name(tile.cell),
         "row": tile.cell.row,
         "col": tile.cell.col,
-        "geometry": geobox.footprint("EPSG:4326", buffer=0).geom.wkb,
+        "geometry": geobox.footprint("EPSG:4326", buffer=0, npoints=2).geom.wkb,
         **{name: None if np.isnan(value) else value for name, value in scores.items()},
         "gap_days": plan.gap_days,
         "registration_residual_px": _residual_px(tile, plan.scale),
