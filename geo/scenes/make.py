@@ -244,7 +244,7 @@ def make_scenes(
         item, truth = _write_satellite(out / "satellite", config, grids, ground, date)
         say(f"satellite scene of {item['properties']['datetime'][:10]}: {_describe(truth)}")
         items.append(item)
-        truths.append(truth | {"region": out.resolve().name, "of": aerial["id"]})
+        truths.append(truth | {"region": "made", "of": aerial["id"]})
     collections = {
         name: write_collection(
             out / name, name=f"made-{name}", description=f"Made demo scenes: {name}", items=written

@@ -54,13 +54,13 @@ def test_same_seed_same_bytes_other_seed_other_ground(tmp_path: Path) -> None:
     dates = (SatelliteDate(gap_days=2, cloud_fraction=0.3),)
     tiny: dict[str, Any] = {"width_px": 256, "height_px": 256, "dates": dates}
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        make_scenes(tmp_path / name / "region", ScenesConfig(seed=seed, **tiny))
-    first, again, other = (digests(tmp_path / n / "region") for n in "abc")
+        make_scenes(tmp_path / name, ScenesConfig(seed=seed, **tiny))
+    first, again, other = (digests(tmp_path / n) for n in "abc")
     assert first == again
     assert first["aerial/aerial_20240618/visual.tif"] != other["aerial/aerial_20240618/visual.tif"]
     # Made anew in place, nothing old remains.
-    make_scenes(tmp_path / "c" / "region", ScenesConfig(seed=3, **tiny))
-    assert digests(tmp_path / "c" / "region") == first
+    make_scenes(tmp_path / "c", ScenesConfig(seed=3, **tiny))
+    assert digests(tmp_path / "c") == first
 
 
 def test_collections_open_and_hrefs_resolve(made: ScenesSummary) -> None:
