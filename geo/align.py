@@ -29,6 +29,9 @@ from geo.raster_io import Pixels, RasterInfo, Source, inspect_raster, read_windo
 from geo.warp import warp_to
 
 
+_FIRST_WINDOWS = 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlignRules:
     """When two scenes may be joined.
@@ -202,7 +205,9 @@ def align_windows(
     cloud = float(np.mean([w.cloud_fraction for w in windows])) if windows else 0.0
     if cloud > rules.max_cloud:
         return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
-    first = _register(windows, reference, bands, (0.0, 0.0), rules.registration)
+    # The first answer need only be near: a few windows, spread over all of them, will do.
+    few = windows[:: max(1, len(windows) // _FIRST_WINDOWS)]
+    first = _register(few, reference, bands, (0.0, 0.0), rules.registration)
     if not first.accepted:
         return _refused(cloud, first, rules=rules.registration)
     second = _register(windows, reference, bands, (first.dy_px, first.dx_px), rules.registration)

@@ -47,7 +47,7 @@ class RegistrationRules:
     """
 
     window_px: int = 128
-    max_windows: int = 6
+    max_windows: int = 4
     min_valid: float = 0.4
     min_peak_ratio: float = 1.3
     max_disagreement_px: float = 0.5

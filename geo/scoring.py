@@ -65,11 +65,15 @@ def cpsnr_db(
         for dx in range(2 * radius + 1):
             window = np.s_[dy : dy + inner.shape[1], dx : dx + inner.shape[2]]
             good = valid[window]
-            if not good.any():
+            count = int(np.count_nonzero(good))
+            if count == 0:
                 continue
-            difference = hr[:, *window][:, good] - inner[:, good]
-            residual = difference - difference.mean(axis=1, keepdims=True)
-            best = max(best, psnr_of(float(np.square(residual).sum()), residual.size, data_range))
+            difference = (hr[:, *window] - inner) * good
+            # Sum of squares about the mean of each band, in one pass.
+            flat = difference.reshape(len(difference), -1)
+            squares = np.einsum("ij,ij->i", flat, flat) - flat.sum(axis=1) ** 2 / count
+            residual = max(0.0, float(squares.sum()))
+            best = max(best, psnr_of(residual, count * len(flat), data_range))
     return best if best > -math.inf else math.nan
 
 
