@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -23,10 +24,14 @@ class Objective:
         ``(real_logits, fake_logits) -> loss``.
     generator : callable
         ``(fake_logits) -> loss``.
+    belief : callable
+        Logits to the belief that a patch is real, 0 to 1, so that accuracies of different games
+        can be compared.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    belief: Callable[[Tensor], Tensor] = torch.sigmoid
 
 
 def binary_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -57,16 +62,19 @@ def least_squares_generator(fake: Tensor) -> Tensor:
     return 0.5 * (fake - 1).square().mean()
 
 
+def least_squares_belief(logits: Tensor) -> Tensor:
+    """Logits themselves, which are drawn to 1 for real and to 0 for fake."""
+    return logits.clamp(0, 1)
+
+
 OBJECTIVES: dict[str, Objective] = {
     "non_saturating": Objective(
         discriminator=binary_discriminator, generator=non_saturating_generator
     ),
     "minimax": Objective(discriminator=binary_discriminator, generator=minimax_generator),
     "least_squares": Objective(
-        discriminator=least_squares_discriminator, generator=least_squares_generator
+        discriminator=least_squares_discriminator,
+        generator=least_squares_generator,
+        belief=least_squares_belief,
     ),
 }
-
-# The logit at which a discriminator is undecided: half way between what it wants to say of real
-# patches and of drawn ones.
-UNDECIDED = {"non_saturating": 0.0, "minimax": 0.0, "least_squares": 0.5}

@@ -15,7 +15,7 @@ from models.data import Batch
 from models.distributed import Ranks
 from models.ema import EMA
 from models.generators.base import Generator
-from models.objectives import OBJECTIVES, UNDECIDED
+from models.objectives import OBJECTIVES
 
 Metrics = dict[str, Tensor]
 
@@ -73,7 +73,6 @@ class Learner:
         self._dtype = dtype
         self._content = CONTENT_LOSSES[config.content_loss]
         self._objective = OBJECTIVES[config.objective]
-        self._undecided = UNDECIDED[config.objective]
         # The wrapped ones average gradients over ranks; they share weights with the bare ones.
         self._generator = ranks.wrap(generator)
         self._discriminator = ranks.wrap(discriminator)
@@ -103,12 +102,13 @@ class Learner:
         real_logits, fake_logits = logits.chunk(2)
         loss = self._objective.discriminator(real_logits, fake_logits)
         norm = self._update(self.discriminator_optimiser, loss)
-        right = torch.cat([real_logits > self._undecided, fake_logits < self._undecided])
+        real = self._objective.belief(real_logits.detach())
+        drawn = self._objective.belief(fake_logits.detach())
         return {
             "discriminator_loss": loss.detach(),
-            "d_real": self._certainty(real_logits),
-            "d_fake": self._certainty(fake_logits),
-            "d_accuracy": right.float().mean(),
+            "d_real": real.mean(),
+            "d_fake": drawn.mean(),
+            "d_accuracy": torch.cat([real > 0.5, drawn < 0.5]).float().mean(),
             "discriminator_grad_norm": norm,
         }
 
@@ -140,12 +140,6 @@ class Learner:
     def _content_loss(self, sr: Tensor, batch: Tensors) -> Tensor:
         spread = self.generator.standardise.spread
         return self._content(sr / spread, batch.hr / spread, batch.valid)
-
-    def _certainty(self, logits: Tensor) -> Tensor:
-        """Mean belief that patches are real, 0 to 1, comparable between objectives."""
-        logits = logits.detach()
-        belief = logits.clamp(0, 1) if self._undecided else logits.sigmoid()
-        return belief.mean()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
 
 from models.checkpoint import load_newest, restore, save_checkpoint
 from models.clock import Clock, Phase, settings_at
@@ -32,8 +31,9 @@ from models.errors import TrainingError
 from models.evaluate import Evaluation, Score, evaluate
 from models.export import GeneratorCard, save_generator
 from models.generators.registry import build_generator
+from models.meter import Meter
 from models.predict import upsample
-from models.step import Learner, Metrics, Tensors
+from models.step import Learner, Tensors
 
 _SAMPLES = 4
 
@@ -139,9 +139,10 @@ def train(
     DataError
         When the pairs are not what `spec` says, or too few; before anything starts.
     CheckpointError
-        When `folder` holds another run, or (without `resume`) any run at all.
+        When `folder` holds another run, or none that can be read.
     TrainingError
-        When the loss is no longer finite; the last checkpoint is kept.
+        When `folder` holds a run and `resume` is false; when the loss is no longer finite (the
+        last checkpoint is kept).
     """
     with ranks(config.device) as here, _own_random_numbers(config.seed):
         run = _Run(config, here, train_pairs, val_pairs, spec, score, folder, listener or Silent())
@@ -230,7 +231,7 @@ class _Run:
 
     def go(self, stop: Callable[[], bool]) -> None:
         """Train until both phases are over or someone asks to stop."""
-        meter = _Meter(self.here)
+        meter = Meter(self.here)
         tick = time.perf_counter()
         with Prefetcher(self._make, self.clock.batches) as batches:
             while self.clock.phase != "done":
@@ -278,7 +279,7 @@ class _Run:
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs forget this overload
         return Learner(generator, discriminator, self.config, self.here, self._dtype)
 
-    def _step(self, batches: Iterator[Any], meter: _Meter, position: float) -> None:
+    def _step(self, batches: Iterator[Any], meter: Meter, position: float) -> None:
         """One generator update, in the adversarial phase after those of the discriminator."""
         config, learner = self.config, self.learner
         settings = settings_at(config, self.clock, position)
@@ -363,50 +364,6 @@ class _Run:
             step=self.clock.step,
             phase=self.clock.phase,
         )
-
-
-class _Meter:
-    """Means of metrics since the last reading, kept on the device until then."""
-
-    def __init__(self, here: Ranks) -> None:
-        self._here = here
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-        self._notes: dict[str, float] = {}
-        self._images = 0
-        self._images_read: int | None = None
-        self._read_at = time.perf_counter()
-        self._waited_s = 0.0
-
-    def add(self, metrics: Metrics) -> None:
-        """Values of one update."""
-        for name, value in metrics.items():
-            known = self._sums.get(name)
-            self._sums[name] = value.clone() if known is None else known.add_(value)
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def note(self, name: str, value: float) -> None:
-        """A setting, of which the last value counts."""
-        self._notes[name] = value
-
-    def count(self, images: int) -> None:
-        """Images seen so far."""
-        self._images = images
-
-    def read(self, waited_s: float) -> dict[str, float]:
-        """Means over updates and ranks, speed, and share of time spent waiting for data."""
-        names = sorted(self._sums)
-        means = torch.stack([self._sums[name].float() / self._counts[name] for name in names])
-        values = dict(zip(names, self._here.mean(means).tolist(), strict=True))
-        now = time.perf_counter()
-        seconds = max(now - self._read_at, 1e-9)
-        if self._images_read is not None:
-            values["images_per_s"] = (self._images - self._images_read) / seconds
-        values["data_wait_share"] = min(1.0, (waited_s - self._waited_s) / seconds)
-        values.update(self._notes)
-        self._sums, self._counts, self._notes = {}, {}, {}
-        self._images_read, self._read_at, self._waited_s = self._images, now, waited_s
-        return values
 
 
 @contextmanager

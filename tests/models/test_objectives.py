@@ -56,6 +56,12 @@ def test_each_side_wants_the_opposite_of_fakes(name: str) -> None:
         assert (wants_fake > 0).all()
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_belief_is_certain_where_the_discriminator_wants_to_be(name: str) -> None:
+    belief = OBJECTIVES[name].belief(torch.tensor([-1e3, 1e3]))
+    assert belief.tolist() == [0, 1]
+
+
 def test_only_minimax_starves_while_the_discriminator_wins() -> None:
     lost = torch.full((4,), -20.0, requires_grad=True)
     size = {
