@@ -149,7 +149,8 @@ def _cog_options(profile: RasterProfile) -> dict[str, Any]:
         "interleave": "pixel",
         # ZSTD is smaller and faster, but DEFLATE is what every GIS and browser reads.
         "compress": "DEFLATE",
-        "zlevel": 6,
+        # On noisy 16-bit pixels level 6 takes twice the time for files 1 % smaller.
+        "zlevel": 1,
         "predictor": 3 if np.dtype(profile.dtype).kind == "f" else 2,
         "bigtiff": "IF_SAFER",
         "num_threads": "ALL_CPUS",

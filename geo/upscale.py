@@ -233,9 +233,10 @@ def to_dtype(sr: npt.NDArray[Any], dtype: str, nodata: float | None) -> npt.NDAr
     if target.kind == "f":
         out = sr.astype(target)
         if nodata is not None and math.isfinite(nodata):
-            value = target.type(nodata)
-            away = -np.inf if value == np.finfo(target).max else np.inf
-            out[out == value] = np.nextafter(value, target.type(away))
+            # GDAL takes floats within 4 epsilon for nodata, so one step would not be enough.
+            gap = 4 * float(np.finfo(target).eps) * abs(nodata)
+            beside = nodata - math.copysign(1.5 * gap or float(np.finfo(target).tiny), nodata)
+            out[np.abs(out - target.type(nodata)) <= gap] = beside
         return np.asarray(out)
     limits = np.iinfo(target)
     rounded = np.rint(sr)
