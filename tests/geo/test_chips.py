@@ -1,0 +1,62 @@
+"""The lattice: one identity for a place, whatever extent a scene has."""
+
+from __future__ import annotations
+
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from geo.chips import Cell, Lattice
+
+sizes = st.integers(1, 7)
+grids = st.builds(
+    lambda row, col, h, w, phase: GeoBox(
+        (h, w), Affine(10, 0, 10 * (col + phase), 0, -10, -10 * (row + phase)), "EPSG:32633"
+    ),
+    st.integers(-60, 60),
+    st.integers(-60, 60),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.floats(-0.49, 0.49),
+)
+
+
+def lattice(size: int) -> Lattice:
+    return Lattice(crs="EPSG:32633", resolution_xy=(10, 10), lr_size=size)
+
+
+@given(grids, sizes)
+def test_windows_lie_inside_and_never_overlap(grid: GeoBox, size: int) -> None:
+    taken = set()
+    for cell in lattice(size).cells_in(grid):
+        rows, cols = lattice(size).window(cell, grid)
+        assert 0 <= rows.start < rows.stop <= grid.shape.y
+        assert 0 <= cols.start < cols.stop <= grid.shape.x
+        pixels = {(r, c) for r in range(*rows.indices(99)) for c in range(*cols.indices(99))}
+        assert len(pixels) == size * size
+        assert not pixels & taken
+        taken |= pixels
+    assert len(taken) >= max(0, grid.shape.y - 2 * size + 2) * max(0, grid.shape.x - 2 * size + 2)
+
+
+@given(grids, sizes, st.integers(0, 9), st.integers(0, 9))
+def test_a_pixel_keeps_its_cell_in_any_crop(grid: GeoBox, size: int, top: int, left: int) -> None:
+    if top >= grid.shape.y or left >= grid.shape.x:
+        return
+    crop = grid[top:, left:]
+    for cell in lattice(size).cells_in(crop):
+        rows, cols = lattice(size).window(cell, crop)
+        whole_rows, whole_cols = lattice(size).window(cell, grid)
+        assert (rows.start + top, cols.start + left) == (whole_rows.start, whole_cols.start)
+
+
+def test_cells_count_southwards_and_eastwards_from_the_origin_of_the_crs() -> None:
+    grid = GeoBox((8, 8), Affine(10, 0, 0, 0, -10, 40), "EPSG:32633")
+    assert lattice(4).cells_in(grid) == [Cell(-1, 0), Cell(-1, 1), Cell(0, 0), Cell(0, 1)]
+
+
+def test_refuses_a_cell_without_pixels() -> None:
+    with pytest.raises(ValueError, match="lr_size is 0"):
+        lattice(0)

@@ -1,0 +1,161 @@
+"""Scores against hand-computed cases, and what they must not depend on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from geo.interpolate import upsample
+from geo.scoring import (
+    bootstrap_interval,
+    cpsnr_db,
+    lr_consistency,
+    psnr_db,
+    psnr_of,
+    sam_deg,
+    score_pair,
+    squared_error,
+    ssim,
+)
+from geo.sensor import degrade
+
+RANGE = 10000.0
+
+
+def ground(seed: int = 0, size: int = 48, bands: int = 3) -> np.ndarray:
+    """Smooth random ground in DN."""
+    noise = np.random.default_rng(seed).normal(size=(bands, size, size))
+    smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
+    return 2000 + 800 * smooth / smooth.std()
+
+
+def all_valid(size: int = 48) -> np.ndarray:
+    return np.ones((size, size), bool)
+
+
+def test_psnr_by_hand() -> None:
+    hr = np.zeros((1, 2, 2))
+    sr = np.array([[[1.0, 1.0], [1.0, 7.0]]])
+    # MSE over three valid pixels is 1, so PSNR is 20 log10(10).
+    valid = np.array([[True, True], [True, False]])
+    assert psnr_db(sr, hr, valid, 10.0) == pytest.approx(20.0)
+    assert psnr_db(sr, hr, ~valid, 10.0) == pytest.approx(20 - 10 * math.log10(49))
+
+
+def test_identical_is_infinite_and_nothing_is_nan() -> None:
+    hr = ground()
+    assert psnr_db(hr, hr, all_valid(), RANGE) == math.inf
+    assert math.isnan(psnr_db(hr, hr, ~all_valid(), RANGE))
+    scores = score_pair(hr, hr, None, all_valid(), scale=4, data_range=RANGE)
+    assert scores["psnr_db"] == math.inf
+    assert math.isnan(scores["gain_db"])
+
+
+@given(st.integers(1, 47), st.integers(1, 47))
+def test_pooled_psnr_is_the_same_however_it_is_tiled(row: int, col: int) -> None:
+    hr, sr = ground(1), ground(1) + ground(2) / 50
+    valid = np.random.default_rng(3).random((48, 48)) > 0.2
+    whole = psnr_db(sr, hr, valid, RANGE)
+    error, count = 0.0, 0
+    for rows in (slice(0, row), slice(row, 48)):
+        for cols in (slice(0, col), slice(col, 48)):
+            part = squared_error(sr[:, rows, cols], hr[:, rows, cols], valid[rows, cols])
+            error, count = error + part[0], count + part[1]
+    assert psnr_of(error, count, RANGE) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("shift", [(0, 2), (-3, 1), (2, -2)])
+def test_cpsnr_forgives_a_shift_and_a_brightness_that_psnr_sees(shift: tuple[int, int]) -> None:
+    hr = ground(4, 64)
+    sr = np.roll(hr, shift, axis=(1, 2)) + 150
+    assert psnr_db(sr, hr, all_valid(64), RANGE) < 30
+    assert cpsnr_db(sr, hr, all_valid(64), RANGE) > 100
+
+
+def test_cpsnr_by_brute_force_under_a_mask() -> None:
+    hr, sr = ground(5, 24), ground(6, 24)
+    valid = np.random.default_rng(7).random((24, 24)) > 0.3
+    best = -math.inf
+    for dy in range(7):
+        for dx in range(7):
+            good = valid[dy : dy + 18, dx : dx + 18]
+            difference = (hr[:, dy : dy + 18, dx : dx + 18] - sr[:, 3:21, 3:21])[:, good]
+            mse = np.mean((difference - difference.mean(axis=1, keepdims=True)) ** 2)
+            best = max(best, 20 * math.log10(RANGE) - 10 * math.log10(mse))
+    assert cpsnr_db(sr, hr, valid, RANGE) == pytest.approx(best)
+
+
+def test_ssim_by_its_formula_at_one_pixel() -> None:
+    hr, sr = ground(8, 11, 1), ground(9, 11, 1)
+    # In an 11 x 11 image exactly one window is whole.
+    line = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    weights = np.outer(line, line) / line.sum() ** 2
+    mx, my = (weights * sr[0]).sum(), (weights * hr[0]).sum()
+    vx, vy = (weights * sr[0] ** 2).sum() - mx**2, (weights * hr[0] ** 2).sum() - my**2
+    cov = (weights * sr[0] * hr[0]).sum() - mx * my
+    c1, c2 = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
+    wanted = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    assert ssim(sr, hr, all_valid(11), RANGE) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_invalid_pixels_never_count() -> None:
+    hr, sr = ground(10), ground(10) + 5
+    valid = all_valid()
+    valid[20:28, 20:28] = False
+    spoiled = sr.copy()
+    spoiled[:, ~valid] = 1e6
+    for score in (psnr_db, ssim, cpsnr_db):
+        assert score(spoiled, hr, valid, RANGE) == pytest.approx(score(sr, hr, valid, RANGE))
+    assert sam_deg(spoiled, hr, valid) == pytest.approx(sam_deg(sr, hr, valid))
+
+
+def test_spectral_angle_by_hand() -> None:
+    a = np.array([1.0, 0.0]).reshape(2, 1, 1)
+    b = np.array([1.0, 1.0]).reshape(2, 1, 1)
+    assert sam_deg(a, b, all_valid(1)) == pytest.approx(45.0)
+    assert sam_deg(3 * a, a, all_valid(1)) == pytest.approx(0.0)
+
+
+def test_consistency_is_nought_for_what_the_sensor_would_see_and_names_a_shift() -> None:
+    hr = ground(11, 64).astype(np.float32)
+    lr = degrade(hr, 4)
+    assert lr_consistency(hr, lr, all_valid(64), 4, RANGE) == pytest.approx(0, abs=1e-7)
+    moved = np.roll(hr, 4, axis=2)
+    assert lr_consistency(moved, lr, all_valid(64), 4, RANGE) > 0.01
+
+
+def test_bicubic_gains_nothing_over_itself() -> None:
+    hr = ground(12, 64).astype(np.float32)
+    lr = degrade(hr, 4)
+    scores = score_pair(
+        upsample(lr, 4, "bicubic"), hr, lr, all_valid(64), scale=4, data_range=RANGE
+    )
+    assert scores["gain_db"] == 0
+    assert scores["ssim"] == scores["bicubic_ssim"]
+
+
+def test_the_rim_is_left_out_unless_the_caller_has_context() -> None:
+    hr = ground(13, 32)
+    sr = hr.copy()
+    sr[:, :4] += 500
+    scored = score_pair(sr, hr, None, all_valid(32), scale=4, data_range=RANGE)
+    assert scored["psnr_db"] == math.inf
+    whole = score_pair(sr, hr, None, all_valid(32), scale=4, data_range=RANGE, crop_px=0)
+    assert whole["psnr_db"] < 40
+
+
+def test_the_interval_holds_the_gain_and_resamples_places() -> None:
+    rng = np.random.default_rng(14)
+    plain = rng.uniform(50, 150, 60)
+    mine = plain * 10 ** (-rng.normal(1.0, 0.3, 60) / 10)
+    places = [f"p{i // 3}" for i in range(60)]
+    interval = bootstrap_interval(mine, plain, places=places)
+    assert interval is not None
+    gain = 10 * math.log10(plain.sum() / mine.sum())
+    assert interval[0] < gain < interval[1]
+    assert bootstrap_interval(mine[:2], plain[:2], places=["one", "one"]) is None
