@@ -27,7 +27,10 @@ class _ElapsedFormatter(logging.Formatter):
 
 
 def tell_people() -> None:
-    """Send the story (the logger ``skyscale``) to standard error."""
+    """Send the story (the logger ``skyscale``) to standard error, and nowhere else before."""
+    for old in list(LOGGER.handlers):
+        if isinstance(old.formatter, _ElapsedFormatter):
+            LOGGER.removeHandler(old)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_ElapsedFormatter())
     LOGGER.addHandler(handler)
