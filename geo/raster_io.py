@@ -23,6 +23,12 @@ from rasterio.windows import Window
 from geo.errors import BandError, GridError, SourceError
 
 
+# A missing georeference is judged by `inspect_raster`, with a reason for the user. The filter
+# stands here because filters are one for all threads: set and reset around each opening, they
+# would come and go under the feet of other threads.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BandRef:
     """One band of one file.
@@ -126,10 +132,7 @@ def open_raster(href: str) -> Iterator[rasterio.DatasetReader]:
     if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
         raise SourceError(f"{href}: no such file", href=href, cause="missing")
     try:
-        with warnings.catch_warnings():
-            # A missing georeference is judged by `inspect_raster`, with a reason for the user.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(href)
+        dataset = rasterio.open(href)
     except RasterioError as error:
         raise SourceError(
             f"{href}: not a raster that GDAL can open ({_first_line(error)})",
