@@ -9,6 +9,7 @@ which costs time and disk, and a WarpedVRT straightens rotated and south-up grid
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,14 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from rasterio._err import CPLE_BaseError  # rasterio.shutil.copy raises it bare
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geo.errors import UpscaleError
 from geo.regionstore import sync_folder
-from geo.tiling import Tiling
+from geo.tiling import Block, Tiling
 
 TILE_PX = 512
 
@@ -123,20 +125,23 @@ def write_cog(
     }
     try:
         with rasterio.Env(**settings):
-            _write_plain(plain, profile, read, tags, window_px)
-            _add_overviews(plain, profile)
+            checksums = _write_plain(plain, profile, read, tags, window_px)
+            factors = _add_overviews(plain, profile)
             rasterio.shutil.copy(plain, whole, copy_src_overviews=True, **_cog_options(profile))
-        plain.unlink()
+            _verify(whole, checksums, factors)
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(path)
         sync_folder(path.parent)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise UpscaleError(
             f"{path}: cannot be written ({error}); finished blocks are kept, so run again when "
             "there is room on the disk",
             output=str(path),
         ) from error
+    finally:
+        plain.unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
     return path
 
 
@@ -163,9 +168,11 @@ def _write_plain(
     read: ReadWindow,
     tags: Mapping[str, str],
     window_px: int,
-) -> None:
+) -> list[tuple[Block, int]]:
+    """Fill a GeoTIFF without overviews; returns the checksum of each window."""
     # Windows of whole tiles: each tile is written once.
     window_px = -(-window_px // TILE_PX) * TILE_PX
+    checksums: list[tuple[Block, int]] = []
     colours = tuple(ColorInterp[name] for name in profile.colours)
     with rasterio.open(
         path,
@@ -198,15 +205,40 @@ def _write_plain(
             dataset.write(pixels, window=window)
             if profile.masked:
                 dataset.write_mask(valid, window=window)
+            checksums.append((block, _checksum(pixels)))
+    return checksums
 
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
-def _add_overviews(path: Path, profile: RasterProfile) -> None:
+def _add_overviews(path: Path, profile: RasterProfile) -> list[int]:
     factors: list[int] = []
     while min(profile.height, profile.width) // 2 ** len(factors) > TILE_PX:
         factors.append(2 ** (len(factors) + 1))
     if factors:
         with rasterio.open(path, "r+") as dataset:
             dataset.build_overviews(factors, Resampling.average)
+    return factors
+
+
+def _verify(path: Path, checksums: list[tuple[Block, int]], factors: list[int]) -> None:
+    """Read everything back.
+
+    On a full disk GDAL may fail while it closes a file, and nobody is told.
+    """
+    with rasterio.open(path) as dataset:
+        if dataset.overviews(1) != factors:
+            raise OSError(f"it came back with overviews {dataset.overviews(1)}, not {factors}")
+        for block, wanted in checksums:
+            pixels = dataset.read(window=Window.from_slices(block.rows, block.cols))
+            if _checksum(pixels) != wanted:
+                raise OSError(f"{block} came back other than it was written")
+    for level in range(len(factors)):
+        with rasterio.open(path, overview_level=level) as dataset:
+            for block in Tiling(dataset.height, dataset.width, 4 * TILE_PX):
+                dataset.read(window=Window.from_slices(block.rows, block.cols))
+
+
+def _checksum(pixels: npt.NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(pixels).data)

@@ -151,3 +151,29 @@ def test_nothing_stands_under_the_name_when_writing_fails(tmp_path: Path) -> Non
             scratch=tmp_path / "nowhere",
         )
     assert not path.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros"])
+def test_a_file_that_came_out_damaged_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """A disk that fills up while GDAL closes its file is reported to nobody."""
+    copy = rasterio.shutil.copy
+
+    def failing_copy(source: Path, target: Path, **options: object) -> None:
+        copy(source, target, **options)
+        size = target.stat().st_size
+        with target.open("r+b") as file:
+            if damage == "cut":
+                file.truncate(size - 5000)
+            else:
+                file.seek(size // 2)
+                file.write(bytes(5000))
+
+    monkeypatch.setattr(rasterio.shutil, "copy", failing_copy)
+    path = tmp_path / "a.tif"
+    pixels = picture("uint16", height=1300)
+    with pytest.raises(UpscaleError, match="cannot be written"):
+        write(path, pixels, profile_of(pixels))
+    assert not path.exists()
+    assert not list(path.with_suffix(".scratch").iterdir())
