@@ -1,0 +1,83 @@
+"""The walls of the house: geo knows places, models knows tensors, only flows knows both."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FORBIDDEN = {
+    "geo": {"torch", "prefect", "mlflow", "distributed", "models", "flows"},
+    "models": {"rasterio", "zarr", "dask", "prefect", "mlflow", "distributed", "geo", "flows"},
+}
+
+
+def modules(package: str) -> Iterator[Path]:
+    yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level names that a module imports anywhere, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", ["geo", "models"])
+def test_no_import_goes_through_a_wall(package: str) -> None:
+    crossing = {
+        str(path.relative_to(ROOT)): sorted(imports_of(path) & FORBIDDEN[package])
+        for path in modules(package)
+        if imports_of(path) & FORBIDDEN[package]
+    }
+    assert crossing == {}
+
+
+def test_a_crossing_would_be_seen(tmp_path: Path) -> None:
+    module = tmp_path / "m.py"
+    module.write_text("def f():\n    from torch.nn import Linear\n    import dask.array\n")
+    assert imports_of(module) == {"torch", "dask"}
+
+
+@pytest.mark.parametrize("package", ["geo", "models", "flows"])
+def test_packages_start_empty_and_have_no_drawer_for_everything(package: str) -> None:
+    for path in modules(package):
+        if path.name == "__init__.py":
+            assert path.read_text() == "", path
+        assert path.stem not in {"utils", "helpers", "misc", "common"}, path
+
+
+def test_only_settings_reads_the_environment() -> None:
+    readers = {
+        str(path.relative_to(ROOT))
+        for package in ("geo", "models", "flows")
+        for path in modules(package)
+        if re.search(r"\bos\.(environ|getenv|putenv)\b", path.read_text())
+    }
+    assert readers == {"flows/settings.py"}
+
+
+def test_nothing_committed_names_a_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    # Spelled in two parts, so that this file does not name what it looks for.
+    pattern = re.compile(r"/(?:ro" + r"ot|wo" + r"rk|ho" + r"me)/[a-z]")
+    naming = [
+        name
+        for name in listed.stdout.splitlines()
+        if Path(name).suffix in {".py", ".toml", ".yaml", ".md", ".txt", ".js", ".html", ""}
+        and (ROOT / name).is_file()
+        and pattern.search((ROOT / name).read_text(errors="ignore"))
+    ]
+    assert naming == []
