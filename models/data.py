@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import look_of_sample, pair_of_sample, sample_numbers
+from models.sampler import look_of_sample, pair_of_sample, sample_numbers, shift_of_batch
 
 _Floats = npt.NDArray[np.float32]
 _MB = 1 << 20
+_LARGEST_SHIFT = 32  # the product of all strides of the deepest discriminator
 
 
 class PairLike(Protocol):
@@ -130,6 +131,7 @@ class Batch:
     lr: _Floats  # [n, C, p, p]
     hr: _Floats  # [n, C, s*p, s*p], 0 where not valid
     valid: _Floats  # [n, 1, s*p, s*p], 1 or 0
+    shift: tuple[int, int]  # rows and columns by which the discriminator sees it rolled
 
 
 def check_pairs(source: PairSource, spec: PairSpec, *, what: str) -> tuple[int, int]:
@@ -241,7 +243,8 @@ class BatchMaker:
         hr /= self._spec.data_range
         # Outside the valid pixels there may be anything, even NaN, which a mask of zeros keeps.
         np.copyto(hr, 0, where=valid == 0)
-        return Batch(lr=lr, hr=hr, valid=valid)
+        shift = shift_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
+        return Batch(lr=lr, hr=hr, valid=valid, shift=shift)
 
     def _cut(
         self, pair: PairLike, look: np.random.Generator

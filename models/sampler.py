@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.errors import ConfigError
 
 # Streams of random numbers drawn from one seed must not coincide.
-_ORDER, _LOOK = 0, 1
+_ORDER, _LOOK, _SHIFT = 0, 1, 2
 
 
 def sample_numbers(batch: int, batch_size: int, *, rank: int = 0, world: int = 1) -> range:
@@ -55,6 +55,12 @@ def pair_of_sample(seed: int, sample: int, pairs: int) -> int:
 def look_of_sample(seed: int, sample: int) -> np.random.Generator:
     """Random numbers for crop and flips of a sample, its own whoever draws them."""
     return np.random.default_rng((seed, _LOOK, sample))
+
+
+def shift_of_batch(seed: int, batch: int, limit: int) -> tuple[int, int]:
+    """Random rows and columns, 0 to `limit` - 1, the same for all ranks."""
+    dy, dx = np.random.default_rng((seed, _SHIFT, batch)).integers(limit, size=2)
+    return int(dy), int(dx)
 
 
 # Two: a mini-batch may reach over the end of an epoch.

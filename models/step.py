@@ -27,6 +27,7 @@ class Tensors:
     lr: Tensor  # [n, C, p, p]
     hr: Tensor  # [n, C, s*p, s*p], 0 where not valid
     valid: Tensor  # [n, 1, s*p, s*p], 1 or 0
+    shift: tuple[int, int]
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Tensors:
@@ -39,7 +40,17 @@ class Tensors:
             lr=lr.to(device, non_blocking=True, memory_format=last),
             hr=hr.to(device, non_blocking=True, memory_format=last),
             valid=valid.to(device, non_blocking=True),
+            shift=batch.shift,
         )
+
+    def for_discriminator(self, images: Tensor) -> Tensor:
+        """Images [n, C, s*p, s*p] as it sees them: valid pixels only, rolled at random.
+
+        Patches lie on the LR grid and strided convolutions look harder at some pixels than at
+        others. Unrolled, the two keep step and print a lattice of period `scale` on flat ground:
+        0.43 DN of 255 instead of 0.22 in a trial where real imagery had 0.21.
+        """
+        return torch.roll(images * self.valid, self.shift, dims=(2, 3))
 
 
 class Learner:
@@ -95,20 +106,21 @@ class Learner:
     def discriminator_step(self, batch: Tensors) -> Metrics:
         """Discriminator update on as many real patches as drawn ones."""
         with torch.no_grad(), self._autocast():
-            fake = self.generator(batch.lr) * batch.valid
+            fake = batch.for_discriminator(self.generator(batch.lr))
+        real = batch.for_discriminator(batch.hr)
         # One forward over both: with several ranks each forward would average gradients anew.
         with self._autocast():
-            logits = self._discriminator(torch.cat([batch.hr, fake]))  # [2n]
+            logits = self._discriminator(torch.cat([real, fake]))  # [2n]
         real_logits, fake_logits = logits.chunk(2)
         loss = self._objective.discriminator(real_logits, fake_logits)
         norm = self._update(self.discriminator_optimiser, loss)
-        real = self._objective.belief(real_logits.detach())
-        drawn = self._objective.belief(fake_logits.detach())
+        d_real = self._objective.belief(real_logits.detach())
+        d_fake = self._objective.belief(fake_logits.detach())
         return {
             "discriminator_loss": loss.detach(),
-            "d_real": real.mean(),
-            "d_fake": drawn.mean(),
-            "d_accuracy": torch.cat([real > 0.5, drawn < 0.5]).float().mean(),
+            "d_real": d_real.mean(),
+            "d_fake": d_fake.mean(),
+            "d_accuracy": torch.cat([d_real > 0.5, d_fake < 0.5]).float().mean(),
             "discriminator_grad_norm": norm,
         }
 
@@ -118,7 +130,7 @@ class Learner:
             sr = self._generator(batch.lr)  # [n, C, s*p, s*p]
         # The bare discriminator, frozen: its gradients are neither wanted nor to be averaged.
         with _frozen(self.discriminator), self._autocast():
-            logits = self.discriminator(sr * batch.valid)  # [n]
+            logits = self.discriminator(batch.for_discriminator(sr))  # [n]
         content = self._content_loss(sr, batch)
         adversarial = self._objective.generator(logits)
         loss = content + adversarial_weight * adversarial

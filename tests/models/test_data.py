@@ -62,9 +62,11 @@ def test_all_eight_symmetries_come_up() -> None:
 def test_ranks_together_make_the_batch_of_one(number: int, world: int) -> None:
     source = ListedPairs([coordinate_pair(n) for n in range(7)])
     whole = make(source)(number)
+    assert max(whole.shift) < 32
     parts = [make(source, rank=rank, world=world)(number) for rank in range(world)]
     np.testing.assert_array_equal(whole.lr, np.concatenate([part.lr for part in parts]))
     np.testing.assert_array_equal(whole.hr, np.concatenate([part.hr for part in parts]))
+    assert {part.shift for part in parts} == {whole.shift}
 
 
 def test_invalid_pixels_are_zero_whatever_was_there() -> None:
