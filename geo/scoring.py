@@ -15,12 +15,15 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from geo.interpolate import upsample
-from geo.sensor import degrade
+from geo.sensor import blur_sigma_px, degrade
 
 _Image = npt.NDArray[np.float64]
 _Mask = npt.NDArray[np.bool_]
 
 CPSNR_RADIUS_PX = 3
+# Fewer pixels than this, and a shift with its own mean difference fits them by chance.
+_CPSNR_MIN_PX = 64
+_BLUR_REACH_SIGMAS = 3.5  # where `degrade` truncates its Gaussian
 _SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5  # an 11 x 11 window, truncated at 3.5 sigma
 
 
@@ -56,17 +59,21 @@ def cpsnr_db(
     Notes
     -----
     The rule of the PROBA-V challenge (Maertens et al., 2019): shifts of -3 to 3 HR pixels by one
-    in both directions, `sr` cropped by 3.
+    in both directions, `sr` cropped by 3. Here both images have holes, so a pixel counts where
+    it is valid in `sr` and, moved, in `hr`; a shift that leaves less than half of the pixels to
+    compare does not compete, and NaN is returned where fewer than 64 are left without a shift.
     """
     height, width = valid.shape
-    inner = sr[:, radius : height - radius, radius : width - radius]
+    core = np.s_[radius : height - radius, radius : width - radius]
+    inner, inner_valid = sr[:, *core], valid[core]
+    enough = max(_CPSNR_MIN_PX, np.count_nonzero(inner_valid) / 2)
     best = -math.inf
     for dy in range(2 * radius + 1):
         for dx in range(2 * radius + 1):
             window = np.s_[dy : dy + inner.shape[1], dx : dx + inner.shape[2]]
-            good = valid[window]
+            good = valid[window] & inner_valid
             count = int(np.count_nonzero(good))
-            if count == 0:
+            if count < enough:
                 continue
             difference = (hr[:, *window] - inner) * good
             # Sum of squares about the mean of each band, in one pass.
@@ -110,7 +117,12 @@ def ssim(sr: _Image, hr: _Image, valid: _Mask, data_range: float) -> float:
 
 
 def sam_deg(sr: _Image, hr: _Image, valid: _Mask) -> float:
-    """Mean angle between the spectra of valid pixels, in degrees (Kruse et al., 1993)."""
+    """Mean angle between the spectra of valid pixels, in degrees (Kruse et al., 1993).
+
+    NaN with one band, which has no spectrum.
+    """
+    if len(sr) < 2:
+        return math.nan
     a, b = sr[:, valid], hr[:, valid]
     norms = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
     good = norms > 0
@@ -124,11 +136,12 @@ def lr_consistency(sr: _Image, lr: _Image, valid: _Mask, scale: int, data_range:
     """RMSE between the LR input and `sr` seen by the satellite's sensor, in units of `data_range`.
 
     Needs no reference: what the sensor would make of the output has to be what it measured.
-    LR pixels count whose HR pixels, and those of their neighbours, are all valid.
+    LR pixels count for which all that the sensor's blur reaches is valid and inside the tile.
     """
     height, width = lr.shape[1:]
     whole = valid.reshape(height, scale, width, scale).all(axis=(1, 3))
-    inside = ndimage.binary_erosion(whole, np.ones((3, 3)), border_value=0)
+    reach = math.ceil(_BLUR_REACH_SIGMAS * blur_sigma_px(scale) / scale)
+    inside = ndimage.binary_erosion(whole, np.ones((2 * reach + 1,) * 2), border_value=0)
     if not inside.any():
         return math.nan
     seen = degrade(np.asarray(sr, np.float32), scale)
@@ -146,6 +159,7 @@ def score_pair(
     data_range: float,
     bicubic: npt.ArrayLike | None = None,
     crop_px: int | None = None,
+    seen: _Mask | None = None,
 ) -> dict[str, float]:
     """Score an upsampled tile with bicubic beside it.
 
@@ -155,18 +169,21 @@ def score_pair(
     lr : array, [C, h, w], or None
         Without it, bicubic and consistency are NaN.
     valid : array of bool, [H, W]
+        Where all images are good.
     bicubic : array, [C, H, W], optional
         With the context of a whole region; otherwise made of this tile alone.
     crop_px : int, optional
         HR pixels left out along the edges; `scale` by default.
+    seen : array of bool, [H, W], optional
+        Where `sr` and `lr` are good, for the consistency of the two also where there is no
+        reference; `valid` by default.
 
     Returns
     -------
     dict of str to float
-        ``psnr_db``, ``bicubic_psnr_db``, ``gain_db``, ``ssim``, ``bicubic_ssim``, ``cpsnr_db``,
-        ``bicubic_cpsnr_db``, ``sam_deg``, ``lr_consistency``, ``bicubic_lr_consistency``,
-        ``valid_fraction``, and for pooling ``squared_error``, ``bicubic_squared_error``,
-        ``values``.
+        ``psnr_db``, ``ssim``, ``cpsnr_db``, ``sam_deg``, ``lr_consistency`` and the same of
+        bicubic (``bicubic_psnr_db`` ...); ``gain_db``, ``valid_fraction``; and for pooling
+        ``squared_error``, ``bicubic_squared_error``, ``values``.
     """
     fine, ground = np.asarray(sr, np.float64), np.asarray(hr, np.float64)
     counted = _without_rim(valid, scale if crop_px is None else crop_px)
@@ -179,16 +196,16 @@ def score_pair(
             bicubic = upsample(coarse.astype(np.float32), scale, "bicubic")
         base = np.asarray(bicubic, np.float64)
         plain = _score(base, ground, counted, data_range)
+        both = valid if seen is None else seen
         consistency = {
-            "lr_consistency": lr_consistency(fine, coarse, valid, scale, data_range),
-            "bicubic_lr_consistency": lr_consistency(base, coarse, valid, scale, data_range),
+            "lr_consistency": lr_consistency(fine, coarse, both, scale, data_range),
+            "bicubic_lr_consistency": lr_consistency(base, coarse, both, scale, data_range),
         }
     return {
         **mine,
         **{f"bicubic_{name}": value for name, value in plain.items()},
         **consistency,
         "gain_db": _gain(mine["psnr_db"], plain["psnr_db"]),
-        "sam_deg": sam_deg(fine, ground, counted),
         "valid_fraction": float(valid.mean()),
         "values": float(counted.sum() * len(fine)),
     }
@@ -208,6 +225,7 @@ def _score(image: _Image, ground: _Image, counted: _Mask, data_range: float) -> 
         "psnr_db": psnr_of(error, values, data_range),
         "ssim": ssim(image, ground, counted, data_range),
         "cpsnr_db": cpsnr_db(image, ground, counted, data_range),
+        "sam_deg": sam_deg(image, ground, counted),
         "squared_error": error,
     }
 

@@ -86,6 +86,9 @@
         context.globalAlpha = photo.checked ? 0.62 : 1;
         if (value !== null) { context.fillStyle = colours.colour(value); context.fillRect(x, y, unit - 1, unit - 1); }
         context.globalAlpha = 1;
+        if (summary.scope === "test" && t.split === "test" && select.value !== "split") {
+          context.lineWidth = 1.5; context.strokeStyle = "#111"; context.strokeRect(x + 0.5, y + 0.5, unit - 2, unit - 2);
+        }
         if (t === chosen) { context.lineWidth = 3; context.strokeStyle = "#fff"; context.strokeRect(x + 1, y + 1, unit - 3, unit - 3);
           context.lineWidth = 1; context.strokeStyle = "#000"; context.strokeRect(x, y, unit - 1, unit - 1); }
       }
@@ -102,8 +105,10 @@
       }
       const bar = make("span", undefined, { class: "ramp" });
       bar.style.background = `linear-gradient(90deg, ${colours.stops.map((_, i) => ramp(colours.stops, i / (colours.stops.length - 1))).join(",")})`;
-      box.append(make("span", number(colours.low)), bar, make("span", number(colours.high)),
+      const digits = Math.max(2, 1 - Math.floor(Math.log10(Math.max(colours.high - colours.low, 1e-9))));
+      box.append(make("span", number(colours.low, digits)), bar, make("span", number(colours.high, digits)),
         make("span", "colours end at the 2nd and 98th percentile"));
+      if (summary.scope === "test") box.append(make("span", "dark outline: held-out test tiles, the ones that the headline is about"));
     }
     function show(t) {
       if (t === chosen) return;
@@ -141,33 +146,44 @@
     draw();
   }
 
+  const roundUp = (raw) => {
+    const power = 10 ** Math.floor(Math.log10(raw));
+    return power * [1, 2, 5, 10].find((f) => f * power >= raw * 0.999);
+  };
+
   function histogram() {
     const scoped = tiles.filter((t) => summary.scope !== "test" || t.split === "test");
     const gains = scoped.map((t) => t.gain_db).filter((v) => v !== null);
     if (!gains.length) { $("histogram").append(make("p", "No bicubic to compare with.", { class: "quiet" })); return; }
-    const low = Math.min(0, ...gains), high = Math.max(0, ...gains), count = Math.min(40, Math.max(8, Math.ceil(Math.sqrt(gains.length) * 1.5)));
-    const width = Math.max(high - low, 1e-6) / count, bins = new Array(count).fill(0);
-    for (const g of gains) bins[Math.min(count - 1, Math.floor((g - low) / width))] += 1;
-    const W = 900, H = 240, left = 40, bottom = 34, top = 14, most = Math.max(...bins);
-    const x = (v) => left + ((v - low) / (width * count)) * (W - left - 14), y = (n) => H - bottom - (n / most) * (H - bottom - top);
+    // Bins of a round width with an edge at zero, so that no bin mixes losses and gains.
+    const lowest = Math.min(0, ...gains), highest = Math.max(0, ...gains);
+    const wanted = Math.min(40, Math.max(8, Math.ceil(Math.sqrt(gains.length) * 1.5)));
+    const width = roundUp(Math.max(highest - lowest, 0.01) / wanted);
+    const first = Math.floor(lowest / width), count = Math.max(1, Math.floor(highest / width) + 1 - first);
+    const low = first * width, bins = new Array(count).fill(0);
+    for (const g of gains) bins[Math.floor(g / width) - first] += 1;
+    const W = Math.max(340, Math.min(900, $("histogram").clientWidth)), H = 240, left = 40, bottom = 44, top = 14, most = Math.max(...bins);
+    const x = (v) => left + ((v - low) / (width * count)) * (W - left - 28), y = (n) => H - bottom - (n / most) * (H - bottom - top);
     const svgMake = (tag, attributes, text) => {
       const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
       for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
       if (text !== undefined) element.textContent = text;
       return element;
     };
-    const svg = svgMake("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Histogram of the gain of ${gains.length} tiles, from ${number(low)} to ${number(high)} dB` });
+    const svg = svgMake("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Histogram of the gain of ${gains.length} tiles, from ${number(Math.min(...gains))} to ${number(Math.max(...gains))} dB` });
     bins.forEach((n, i) => {
       const from = low + i * width, bar = svgMake("rect", { x: x(from) + 0.5, y: y(n), width: Math.max(1, x(from + width) - x(from) - 1), height: H - bottom - y(n), fill: from + width / 2 < 0 ? "#c56a1f" : "#2b83ba" });
       bar.append(svgMake("title", {}, `${number(from, 2, true)} to ${number(from + width, 2, true)} dB: ${n} tiles`));
       svg.append(bar);
     });
     svg.append(svgMake("line", { x1: x(0), x2: x(0), y1: top, y2: H - bottom, stroke: "currentColor", "stroke-dasharray": "3 3" }));
-    for (let i = 0; i <= 6; i += 1) {
-      const v = low + ((high - low) * i) / 6;
-      svg.append(svgMake("text", { x: x(v), y: H - 14, "text-anchor": "middle" }, number(v, 2, true)));
+    const every = Math.ceil((count * 60) / W);
+    for (let i = 0; i <= count; i += 1) {
+      if ((first + i) % every) continue;
+      const v = (first + i) * width, digits = Math.max(0, -Math.floor(Math.log10(width * every)));
+      svg.append(svgMake("text", { x: x(v), y: H - 27, "text-anchor": "middle" }, number(v, digits, true)));
     }
-    svg.append(svgMake("text", { x: left - 6, y: y(most) + 4, "text-anchor": "end" }, String(most)), svgMake("text", { x: W - 14, y: H - 1, "text-anchor": "end" }, "dB"));
+    svg.append(svgMake("text", { x: left - 6, y: y(most) + 4, "text-anchor": "end" }, String(most)), svgMake("text", { x: W - 14, y: H - 8, "text-anchor": "end" }, "gain in dB"));
     $("histogram").append(svg);
   }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -19,8 +20,18 @@ from geo.reporting.summary import Rows, headline_rows, rank_tiles
 from geo.reporting.tiles import TilePixels, read_tiles
 
 _OVERVIEW_PX = 900
-_SHOWN = ("psnr_db", "bicubic_psnr_db", "gain_db", "ssim", "bicubic_ssim", "cpsnr_db", "sam_deg")
-_SHOWN += ("lr_consistency", "valid_fraction", "registration_residual_px")
+_SHOWN = (
+    "psnr_db",
+    "bicubic_psnr_db",
+    "gain_db",
+    "ssim",
+    "bicubic_ssim",
+    "cpsnr_db",
+    "sam_deg",
+    "lr_consistency",
+    "valid_fraction",
+    "registration_residual_px",
+)
 
 
 def build_page(plan: ReportPlan, rows: Rows, summary: dict[str, Any]) -> str:
@@ -42,9 +53,8 @@ def build_page(plan: ReportPlan, rows: Rows, summary: dict[str, Any]) -> str:
         "data": _embed(data),
     }
     page = (folder / "page.html").read_text(encoding="utf-8")
-    for name, text in parts.items():
-        page = page.replace(f"/*{name}*/", text)
-    return page
+    # In one pass, so that no text put in is taken for a place to fill.
+    return re.sub(r"/\*(title|style|script|data)\*/", lambda found: parts[found[1]], page)
 
 
 def _embed(value: Any) -> str:

@@ -195,7 +195,7 @@ def _windows_of_sr(
         height, width = rows.stop - rows.start, cols.stop - cols.start
         cells = fine.data.reshape(-1, height, scale, width, scale)
         mean = cells.mean(axis=(2, 4), dtype=np.float32)
-        valid = fine.valid.reshape(height, scale, width, scale).all(axis=(1, 3))
+        valid = np.all(fine.valid.reshape(height, scale, width, scale), axis=(1, 3))
         windows.append(GroundWindow(geobox=coarse[rows, cols], pixels=Pixels(mean, valid)))
     return windows
 

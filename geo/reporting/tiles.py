@@ -33,7 +33,8 @@ class TilePixels:
     hr: _Stack  # [C, H, W]
     lr: _Stack | None  # [C, h, w]
     bicubic: _Stack | None  # [C, H, W]
-    valid: npt.NDArray[np.bool_]  # [H, W]
+    seen: npt.NDArray[np.bool_]  # [H, W], where SR and LR are good
+    valid: npt.NDArray[np.bool_]  # [H, W], where the reference is good as well
 
 
 def score_batch(plan: ReportPlan, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -52,7 +53,8 @@ def read_tiles(plan: ReportPlan, cells: Sequence[Cell]) -> list[TilePixels]:
     sr = read_window(plan.sr, *fine)
     hr = read_aligned(plan.reference, plan.sr_geobox[fine], plan.alignment, scale=s)
     lr, bicubic, clear = _read_lr(plan, rows, cols)
-    valid = sr.valid & hr.valid & clear.repeat(s, axis=0).repeat(s, axis=1)
+    seen = sr.valid & clear.repeat(s, axis=0).repeat(s, axis=1)
+    valid = seen & hr.valid
     tiles = []
     for cell, (tile_rows, tile_cols) in zip(cells, spans, strict=True):
         y, x = tile_rows.start - top, tile_cols.start - left
@@ -65,6 +67,7 @@ def read_tiles(plan: ReportPlan, cells: Sequence[Cell]) -> list[TilePixels]:
                 hr=hr.data[here],
                 lr=None if lr is None else lr[:, y : y + h, x : x + w],
                 bicubic=None if bicubic is None else bicubic[here],
+                seen=seen[here],
                 valid=valid[here],
             )
         )
@@ -111,6 +114,7 @@ def _row(plan: ReportPlan, tile: TilePixels) -> dict[str, Any]:
         data_range=plan.data_range,
         bicubic=tile.bicubic,
         crop_px=0,  # nothing stands alone here: SR and bicubic both saw beyond the tile
+        seen=tile.seen,
     )
     return {
         "tile": tile_name(tile.cell),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from geo.errors import GridError, ReportError
 from geo.interpolate import upsample
 from geo.landcover import LandCover
 from geo.reporting.plan import ReportPlan, plan_report
-from geo.reporting.summary import pool, summarise
+from geo.reporting.summary import pool, rank_tiles, summarise
 from geo.reporting.table import COLUMNS, write_report
 from geo.reporting.tiles import score_batch
 from geo.sensor import degrade
@@ -116,6 +117,73 @@ def test_the_headline_is_of_test_ground(rows: list[dict[str, Any]], plan: Report
         assert name in summary
 
 
+def test_without_test_ground_the_report_warns(rows: list[dict[str, Any]], plan: ReportPlan) -> None:
+    summary = summarise([row for row in rows if row["split"] == "train"], plan)
+    assert summary["scope"] == "all"
+    assert "may have been trained on" in summary["notes"][0]
+
+
+def made_row(row: int, col: int, error: float, bicubic_error: float = 100.0) -> dict[str, Any]:
+    """A tile of 100 values whose errors are given; DN range 10."""
+    gain = math.inf if error == 0 else 10 * math.log10(bicubic_error / error)
+    scores = dict.fromkeys(
+        (
+            f"{who}{name}"
+            for who in ("", "bicubic_")
+            for name in ("ssim", "cpsnr_db", "sam_deg", "lr_consistency")
+        ),
+        0.5,
+    )
+    return {
+        **scores,
+        "tile": f"r{row}_c{col}",
+        "row": row,
+        "col": col,
+        "squared_error": error,
+        "bicubic_squared_error": bicubic_error,
+        "values": 100.0,
+        "psnr_db": math.inf if error == 0 else 20 + gain,
+        "bicubic_psnr_db": 20.0,
+        "gain_db": gain,
+        "valid_fraction": 1.0,
+        "registration_residual_px": None,
+    }
+
+
+def test_pooling_by_hand() -> None:
+    rows = [made_row(0, 0, 10.0), made_row(0, 1, 1000.0), made_row(0, 2, 0.0)]
+    pooled = pool(rows, 10.0)
+    # 1010 over 300 values against 300 over 300.
+    assert pooled["psnr_db"] == pytest.approx(20 - 10 * math.log10(1010 / 300))
+    assert pooled["bicubic_psnr_db"] == pytest.approx(20)
+    assert pooled["gain_db"] == pytest.approx(10 * math.log10(300 / 1010))
+    # The identical tile is counted; the means are of the two others: +10 and -10 dB.
+    assert pooled["identical_tiles"] == 1
+    assert pooled["mean_gain_db"] == pytest.approx(0)
+    assert pooled["mean_psnr_db"] == pytest.approx(20)
+    assert pooled["share_worse"] == pytest.approx(1 / 3)
+
+
+def test_the_interval_rests_on_places_wider_than_a_tile_where_there_are_enough() -> None:
+    rng = np.random.default_rng(0)
+    by_place = rng.uniform(40, 90, (8, 8))  # blocks of 4 x 4 tiles that resemble each other
+    rows = [made_row(r, c, float(by_place[r // 4, c // 4])) for r in range(32) for c in range(32)]
+    pooled = pool(rows, 10.0)
+    assert (pooled["interval_place_tiles"], pooled["interval_places"]) == (8, 16)
+    low, high = pooled["gain_db_interval"]
+    assert low < pooled["gain_db"] < high
+    assert pool(rows[:9], 10.0)["interval_place_tiles"] == 1
+
+
+def test_ranks_show_no_tile_twice_and_no_sliver() -> None:
+    rows = [made_row(0, c, 10.0 + c) for c in range(9)]
+    rows[0]["valid_fraction"] = 0.01
+    ranked = rank_tiles(rows)
+    shown = [row["tile"] for rank in ("best", "median", "worst") for row in ranked[rank]]
+    assert shown == ["r0_c1", "r0_c2", "r0_c5", "r0_c4", "r0_c8", "r0_c7"]
+    assert [len(v) for v in rank_tiles(rows[:1]).values()] == [0, 0, 1]
+
+
 def test_the_truth_scores_far_above_bicubic(region: dict[str, str]) -> None:
     rows = score(plan_report(region["truth"], region["aerial"], lr=region["lr"], tile_lr=32))
     # Registration moves the reference by thousandths of a pixel, so it is near, not identical.
@@ -170,6 +238,42 @@ def test_the_page_needs_nothing_and_runs_nothing_foreign(
     assert parser.sources == []
     data = page.split('id="data">')[1].split("</script>")[0]
     assert json.loads(data)["summary"]["model"] == EVIL
+
+
+@pytest.mark.slow
+def test_the_page_works_in_a_browser_without_a_network(
+    plan: ReportPlan, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium here")
+    _, files = write_report(plan, rows, tmp_path / "out")
+    wrong: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.on("request", lambda asked: wrong.append(asked.url))
+        page.goto(files["page"].as_uri())
+        for score in page.locator("#score option").evaluate_all("all => all.map(o => o.value)"):
+            page.select_option("#score", score)
+        page.focus("#map")
+        page.keyboard.press("ArrowRight")
+        assert rows[0]["tile"] in page.inner_text("#tip")
+        images = page.locator("#pictures img")
+        assert images.count() == 4 * 6  # two of each rank, among the few tiles of test ground
+        assert images.evaluate_all("all => all.every(i => i.naturalWidth > 0)")
+        assert page.locator("#histogram rect").count() > 0
+        assert EVIL in page.inner_text("#about")
+        wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        browser.close()
+    assert wide <= 0
+    assert [w for w in wrong if not w.startswith(("file:", "data:"))] == []
 
 
 def test_another_lr_grid_is_refused(region: dict[str, str], tmp_path: Path) -> None:

@@ -83,11 +83,24 @@ def test_cpsnr_by_brute_force_under_a_mask() -> None:
     best = -math.inf
     for dy in range(7):
         for dx in range(7):
-            good = valid[dy : dy + 18, dx : dx + 18]
+            good = valid[dy : dy + 18, dx : dx + 18] & valid[3:21, 3:21]
             difference = (hr[:, dy : dy + 18, dx : dx + 18] - sr[:, 3:21, 3:21])[:, good]
             mse = np.mean((difference - difference.mean(axis=1, keepdims=True)) ** 2)
             best = max(best, 20 * math.log10(RANGE) - 10 * math.log10(mse))
     assert cpsnr_db(sr, hr, valid, RANGE) == pytest.approx(best)
+
+
+def test_cpsnr_never_looks_at_holes_and_is_unknown_where_little_is_left() -> None:
+    hr, sr, valid = ground(5, 32), ground(6, 32), all_valid(32)
+    valid[8:20, 8:20] = False
+    spoiled_sr, spoiled_hr = sr.copy(), hr.copy()
+    # A hole that agrees with itself under every shift would win the search if it were seen.
+    spoiled_sr[:, ~valid] = spoiled_hr[:, ~valid] = 0
+    wanted = cpsnr_db(sr, hr, valid, RANGE)
+    assert cpsnr_db(spoiled_sr, spoiled_hr, valid, RANGE) == pytest.approx(wanted)
+    sliver = np.zeros_like(valid)
+    sliver[10, 10:14] = True
+    assert math.isnan(cpsnr_db(sr, hr, sliver, RANGE))
 
 
 def test_ssim_by_its_formula_at_one_pixel() -> None:
@@ -119,6 +132,7 @@ def test_spectral_angle_by_hand() -> None:
     b = np.array([1.0, 1.0]).reshape(2, 1, 1)
     assert sam_deg(a, b, all_valid(1)) == pytest.approx(45.0)
     assert sam_deg(3 * a, a, all_valid(1)) == pytest.approx(0.0)
+    assert math.isnan(sam_deg(a[:1], b[:1], all_valid(1)))
 
 
 def test_consistency_is_nought_for_what_the_sensor_would_see_and_names_a_shift() -> None:
@@ -127,6 +141,18 @@ def test_consistency_is_nought_for_what_the_sensor_would_see_and_names_a_shift()
     assert lr_consistency(hr, lr, all_valid(64), 4, RANGE) == pytest.approx(0, abs=1e-7)
     moved = np.roll(hr, 4, axis=2)
     assert lr_consistency(moved, lr, all_valid(64), 4, RANGE) > 0.01
+
+
+def test_consistency_needs_no_reference_and_never_looks_at_holes() -> None:
+    hr = ground(11, 64).astype(np.float32)
+    lr, none = degrade(hr, 4), ~all_valid(64)
+    seen = all_valid(64)
+    seen[24:32, 24:32] = False
+    holed = hr.copy()
+    holed[:, ~seen] = 0
+    scores = score_pair(holed, hr, lr, none, scale=4, data_range=RANGE, seen=seen)
+    assert math.isnan(scores["psnr_db"])
+    assert scores["lr_consistency"] == pytest.approx(0, abs=1e-7)
 
 
 def test_bicubic_gains_nothing_over_itself() -> None:
