@@ -156,7 +156,8 @@ def pair_scenes(
     run_name: str,
 ) -> dict[str, int]:
     """Align one scene pair, cut it into the store, commit; a bad scene becomes a refusal."""
-    from geo.pairing import failed_row, scenes_identity, scenes_row
+    from geo.pairing import failed_row, scenes_row
+    from geo.pairrow import scenes_identity
     from geo.pairstore import PairStore
 
     store = PairStore.open(store_path)

@@ -22,7 +22,6 @@ from rasterio.windows import Window
 
 from geo.errors import BandError, GridError, SourceError
 
-
 # A missing georeference is judged by `inspect_raster`, with a reason for the user. The filter
 # stands here because filters are one for all threads: set and reset around each opening, they
 # would come and go under the feet of other threads.
