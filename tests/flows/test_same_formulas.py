@@ -1,0 +1,33 @@
+"""What stands on both sides of the wall must be the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from geo.interpolate import halo, upsample
+from models.config import GeneratorConfig
+from models.generators.registry import build_generator
+from models.layers import KeysBicubic
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_the_base_of_a_generator_is_the_bicubic_of_the_scores(scale: int) -> None:
+    import torch
+
+    lr = np.random.default_rng(0).uniform(0, 1, (3, 9, 13)).astype(np.float32)
+    base = KeysBicubic(scale)(torch.from_numpy(lr)[None])[0].numpy()
+    np.testing.assert_allclose(base, upsample(lr, scale, "bicubic"), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["edsr", "srresnet"])
+def test_an_untrained_generator_is_bicubic(name: str) -> None:
+    import torch
+
+    network = build_generator(GeneratorConfig(name=name, blocks=1), bands=3, scale=4).eval()
+    lr = np.random.default_rng(1).uniform(0, 1, (3, 12, 12)).astype(np.float32)
+    with torch.inference_mode():
+        sr = network(torch.from_numpy(lr)[None])[0].numpy()
+    bicubic = upsample(lr, 4, "bicubic")
+    assert np.abs(sr - bicubic).max() < 0.1 * np.abs(lr - lr.mean()).max()
+    assert network.halo >= halo("bicubic")
