@@ -190,6 +190,25 @@ def test_the_truth_scores_far_above_bicubic(region: dict[str, str]) -> None:
     assert min(row["gain_db"] for row in rows) > 6
 
 
+def test_ground_without_reference_has_no_psnr_but_is_counted_and_keeps_its_consistency(
+    region: dict[str, str], tmp_path: Path
+) -> None:
+    with rasterio.open(region["aerial"]) as dataset:
+        half = write(tmp_path / "half.tif", dataset.read()[:, :, :256], 1.0)
+    plan = plan_report(region["truth"], half, lr=region["lr"], tile_lr=32)
+    rows = score(plan)
+    bare = [row for row in rows if row["col"] > min(r["col"] for r in rows) + 1]
+    assert bare
+    for row in bare:
+        assert (row["psnr_db"], row["gain_db"], row["ssim"]) == (None, None, None)
+        assert row["valid_fraction"] < 0.1
+        assert row["lr_consistency"] < 1e-3
+    summary, files = write_report(plan, rows, tmp_path / "out")
+    assert summary["tiles_without_reference"] == sum(row["psnr_db"] is None for row in rows)
+    assert summary["tiles"] + summary["tiles_without_reference"] == len(rows)
+    assert geopandas.read_parquet(files["tiles"]).psnr_db.isna().sum() == len(bare)
+
+
 def test_without_lr_there_is_no_bicubic_and_the_report_says_so(
     region: dict[str, str], tmp_path: Path
 ) -> None:
