@@ -36,9 +36,10 @@ def _run(
     json: bool,
     debug: bool,
     tell: Callable[[dict[str, Any]], list[str]],
+    quiet: bool = True,
 ) -> None:
     """Run a command: story to standard error, result to standard output, exit status."""
-    prepare_environment(quiet=not debug)
+    prepare_environment(quiet=quiet and not debug)
     tell_people()
     try:
         result = work()
@@ -457,7 +458,8 @@ def up(
 
         return serve(folder, prefect_port=prefect_port, mlflow_port=mlflow_port)
 
-    _run(work, json=False, debug=debug, tell=lambda _: ["Stopped."])
+    # Not quiet: what runs under the worker tells its story in the Prefect UI.
+    _run(work, json=False, debug=debug, tell=lambda _: ["Stopped."], quiet=False)
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 LOGGER = logging.getLogger("skyscale")
+# The story is told at this level; under a Prefect worker nobody else would let it through.
+LOGGER.setLevel(logging.INFO)
 
 
 class _ElapsedFormatter(logging.Formatter):
@@ -34,7 +36,6 @@ def tell_people() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_ElapsedFormatter())
     LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
 
 

@@ -86,9 +86,9 @@ def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
     from geo.pairstore import PairStore
 
     store = PairStore.open(config.store)
-    settings = read_settings(config)
     summary = store.summary()
     splits = summary["splits"]
+    settings = read_settings(config, splits.get("train", 0))
     if not splits.get("train"):
         raise FlowError(
             f"{config.store}: no training pairs (splits: {splits or 'none'}); ingest more ground"
@@ -137,8 +137,15 @@ def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
     return job
 
 
-def read_settings(config: TrainFlowConfig) -> TrainConfig:
+# Passes over the pairs after which the default phases end. On a few hundred pairs held-out scores
+# fall again soon after this many.
+_MOST_EPOCHS = {"content_steps": 120, "adversarial_steps": 40}
+
+
+def read_settings(config: TrainFlowConfig, pairs: int) -> TrainConfig:
     """Training settings: defaults, then the file, then what the command says.
+
+    Phases whose length nobody has set are no longer than so many passes over the `pairs`.
 
     Raises
     ------
@@ -159,9 +166,19 @@ def read_settings(config: TrainFlowConfig) -> TrainConfig:
         if (value := getattr(config, name)) is not None:
             values[name] = value
     try:
-        return TrainConfig.from_dict(values)
+        settings = TrainConfig.from_dict(values)
     except ConfigError as error:
         raise UsageError(f"training settings: {error}") from error
+    most = {
+        name: -(-epochs * pairs // settings.batch_size)
+        for name, epochs in _MOST_EPOCHS.items()
+        if name not in values
+    }
+    shorter = {name: n for name, n in most.items() if n < getattr(settings, name)}
+    if shorter:
+        told = ", ".join(f"{name} {n}" for name, n in shorter.items())
+        say(f"train: few pairs, so shorter phases against overfitting: {told}")
+    return TrainConfig.from_dict(settings.to_dict() | shorter)
 
 
 def _stored_job(folder: Path) -> dict[str, Any]:

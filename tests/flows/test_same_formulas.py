@@ -16,7 +16,7 @@ def test_the_base_of_a_generator_is_the_bicubic_of_the_scores(scale: int) -> Non
     import torch
 
     lr = np.random.default_rng(0).uniform(0, 1, (3, 9, 13)).astype(np.float32)
-    base = KeysBicubic(scale)(torch.from_numpy(lr)[None])[0].numpy()
+    base = KeysBicubic(bands=3, scale=scale)(torch.from_numpy(lr)[None])[0].numpy()
     np.testing.assert_allclose(base, upsample(lr, scale, "bicubic"), atol=2e-6)
 
 
