@@ -89,9 +89,10 @@ def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
 
     info = inspect_raster(config.sr)
     store = PairStore.open(config.store) if config.store else None
-    time = _time_of(info)
-    reference, gap_days, reference_id = _reference(config.reference, info, time)
-    lr, classification = _lr(config, info)
+    lr, classification, lr_time = _lr(config, info)
+    reference, gap_days, reference_id = _reference(
+        config.reference, info, _time_of(info) or lr_time
+    )
     plan = plan_report(
         config.sr,
         reference,
@@ -150,26 +151,35 @@ def _nearest(source: str, info: RasterInfo, time: datetime | None) -> Scene:
         raise UsageError(f"{source}: none of its {len(scenes)} scenes covers {info.href}")
     best = max(share for share, _ in covering)
     near = [s for share, s in covering if share >= 0.9 * best]
+    if len(near) > 1 and time is None:
+        listed = ", ".join(f"{s.id} ({s.time:%Y-%m-%d})" for s in near[:6])
+        raise UsageError(
+            f"{source}: {len(near)} scenes cover {info.href} ({listed}) and nothing says when that "
+            "was taken; name one of them as the reference, or the dated LR scene by --lr"
+        )
     return min(near, key=lambda s: abs((s.time - time).total_seconds()) if time else 0.0)
 
 
-def _lr(config: ReportFlowConfig, info: RasterInfo) -> tuple[Source | None, str | None]:
-    """Bands of the LR scene and its classification: as told, or as the tags of SR say."""
+def _lr(
+    config: ReportFlowConfig, info: RasterInfo
+) -> tuple[Source | None, str | None, datetime | None]:
+    """LR bands, their classification and their time: as told, or as the tags of SR say."""
     from flows.upscale import pick_scene
     from geo.catalog import RASTER_SUFFIXES
 
     lr = config.lr or info.tags.get("SKYSCALE_SOURCE", "")
     if not lr or ("," in lr and not config.lr):
         say("report: no LR raster given, so there is no bicubic beside the scores (--lr)")
-        return None, None
+        return None, None, None
     if Path(lr).suffix.lower() in RASTER_SUFFIXES:
         if not config.lr and not Path(lr).exists():
             say(f"report: {lr}, which SR was made from, is gone; no bicubic beside the scores")
-            return None, None
-        return _bands_of_raster(lr, info.bands), None
+            return None, None, None
+        return _bands_of_raster(lr, info.bands), None, None
     scene = pick_scene(lr)
     classification = scene.classification
-    return scene.band_refs(info.bands), classification.href if classification else None
+    href = classification.href if classification else None
+    return scene.band_refs(info.bands), href, scene.time
 
 
 @task(name="score tiles", cache_policy=NO_CACHE)

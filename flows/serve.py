@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from flows.console import say
-from flows.errors import FlowError
+from flows.errors import FlowError, UsageError
 from flows.launcher import die_with_parent
 from flows.settings import server_environment
 
@@ -26,6 +27,8 @@ _START_TIMEOUT_S = 180.0
 
 def serve(folder: Path, *, prefect_port: int, mlflow_port: int) -> dict[str, Any]:
     """Run the servers until interrupted. They listen on this machine only."""
+    _insist_on_free_port(prefect_port, "--prefect-port")
+    _insist_on_free_port(mlflow_port, "--mlflow-port")
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     prefect_url = f"http://127.0.0.1:{prefect_port}"
@@ -63,6 +66,13 @@ def serve(folder: Path, *, prefect_port: int, mlflow_port: int) -> dict[str, Any
         except KeyboardInterrupt:
             say("up: stopping")
     return {"prefect": prefect_url, "mlflow": mlflow_url}
+
+
+def _insist_on_free_port(port: int, option: str) -> None:
+    """Refuse to mistake another server for ours."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UsageError(f"port {port} is in use on this machine; choose another by {option}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -100,7 +100,7 @@ def plan_region(
     config: UpscaleFlowConfig, model: ModelSource
 ) -> tuple[UpscalePlan, dict[str, str]]:
     """Decide everything from headers; also tags that say where the output comes from."""
-    from geo.catalog import RASTER_SUFFIXES
+    from geo.catalog import RASTER_SUFFIXES, read_scenes
     from geo.upscale import UpscaleConfig, plan_upscale
 
     try:
@@ -113,7 +113,9 @@ def plan_region(
     output.parent.mkdir(parents=True, exist_ok=True)
     if Path(config.source).suffix.lower() in RASTER_SUFFIXES:
         plan = plan_upscale(config.source, output, upsampler, settings, bands=config.bands)
-        return plan, tags
+        # The date in its name or tags, if there is one, lets a report find the aerial scene of it.
+        dated, _ = read_scenes(config.source)
+        return plan, tags | ({"SKYSCALE_TIME": dated[0].time.isoformat()} if dated else {})
     scene = pick_scene(config.source, config.start, config.end)
     names = tuple(config.bands or upsampler.bands or scene.band_names())
     plan = plan_upscale(scene.band_refs(names), output, upsampler, settings, bands=names)

@@ -28,7 +28,6 @@ from geo.quality import screen_clouds
 from geo.raster_io import Pixels, RasterInfo, Source, inspect_raster, read_window
 from geo.warp import warp_to
 
-
 _FIRST_WINDOWS = 8
 
 
