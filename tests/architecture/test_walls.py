@@ -22,7 +22,7 @@ def modules(package: str) -> Iterator[Path]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Top-level names that a module imports anywhere, also inside functions."""
+    """Top-level names that a module imports anywhere, also inside functions and by a string."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -30,6 +30,10 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            named = node.args[0]
+            if isinstance(named, ast.Constant):
+                names.add(str(named.value).split(".")[0])
     return names
 
 
@@ -45,8 +49,12 @@ def test_no_import_goes_through_a_wall(package: str) -> None:
 
 def test_a_crossing_would_be_seen(tmp_path: Path) -> None:
     module = tmp_path / "m.py"
-    module.write_text("def f():\n    from torch.nn import Linear\n    import dask.array\n")
-    assert imports_of(module) == {"torch", "dask"}
+    module.write_text(
+        "import importlib\n"
+        "def f():\n    from torch.nn import Linear\n    import dask.array\n"
+        "    importlib.import_module('mlflow.pytorch')\n"
+    )
+    assert imports_of(module) == {"importlib", "torch", "dask", "mlflow"}
 
 
 @pytest.mark.parametrize("package", ["geo", "models", "flows"])
@@ -57,14 +65,36 @@ def test_packages_start_empty_and_have_no_drawer_for_everything(package: str) ->
         assert path.stem not in {"utils", "helpers", "misc", "common"}, path
 
 
+def reads_environment(source: str) -> bool:
+    """Whether code touches the environment, as ``os.environ`` or by a name taken from `os`."""
+    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in names:
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            taken = {alias.name for alias in node.names}
+            if names & taken:
+                return True
+    return False
+
+
 def test_only_settings_reads_the_environment() -> None:
     readers = {
         str(path.relative_to(ROOT))
         for package in ("geo", "models", "flows")
         for path in modules(package)
-        if re.search(r"\bos\.(environ|getenv|putenv)\b", path.read_text())
+        if reads_environment(path.read_text())
     }
     assert readers == {"flows/settings.py"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import os\nos.environ['A']", "from os import getenv", "import os as o\no.environ.get('A')"],
+)
+def test_a_reader_of_the_environment_would_be_seen(source: str) -> None:
+    assert reads_environment(source)
+    assert not reads_environment('"""Says os.environ in words only."""\nimport os\nos.getpid()')
 
 
 def test_nothing_committed_names_a_machine() -> None:
