@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+import shapely.errors
 import shapely.geometry
 from odc.geo.geobox import GeoBox
 
@@ -46,7 +47,13 @@ class LandCover:
             )
         except FileNotFoundError as error:
             raise CatalogError(f"{path}: no such land cover file") from error
-        except (ValueError, KeyError, TypeError, AttributeError, shapely.ShapelyError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            shapely.errors.ShapelyError,
+        ) as error:
             raise CatalogError(
                 f"{path}: wanted a GeoJSON FeatureCollection of polygons with the property "
                 f"`category` ({type(error).__name__}: {error})"

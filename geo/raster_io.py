@@ -182,6 +182,10 @@ def inspect_raster(href: str) -> RasterInfo:
             for i, colour in zip(dataset.indexes, dataset.colorinterp, strict=True)
             if colour != ColorInterp.alpha
         )
+        if not indexes:
+            raise SourceError(
+                f"{href}: has only an alpha band; wanted pixels", href=href, cause="unreadable"
+            )
         dtype = np.result_type(*(dataset.dtypes[i - 1] for i in indexes))
         if dtype.kind == "c":
             raise SourceError(
