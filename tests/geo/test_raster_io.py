@@ -243,6 +243,10 @@ def write_unusable(kind: str, rasters: ModuleType, folder: Path) -> Path:
         corners = [(0, 0, 13.0, 47.0), (0, 15, 13.1, 47.0), (12, 0, 13.0, 46.9)]
         with rasterio.open(path, "r+") as file:
             file.gcps = [GroundControlPoint(r, c, x, y) for r, c, x, y in corners], "EPSG:4326"
+    elif kind == "only_alpha":
+        rasters.write(path, noise(1, "uint8"), small)
+        with rasterio.open(path, "r+") as file:
+            file.colorinterp = (ColorInterp.alpha,)
     elif kind == "complex":
         rasters.write(path, noise(1).astype("complex64"), small)
     return path
@@ -259,6 +263,7 @@ def write_unusable(kind: str, rasters: ModuleType, folder: Path) -> Path:
         ("no_transform", "no_georeference", "has a CRS but no geotransform"),
         ("nothing", "no_georeference", "has no CRS"),
         ("gcps", "no_georeference", "has only ground control points"),
+        ("only_alpha", "unreadable", "has only an alpha band; wanted pixels"),
         ("complex", "complex", "holds complex numbers; wanted integers or reals"),
     ],
 )
