@@ -156,14 +156,13 @@ def pair_scenes(
     run_name: str,
 ) -> dict[str, int]:
     """Align one scene pair, cut it into the store, commit; a bad scene becomes a refusal."""
-    from geo.pairing import failed_row, scenes_row
+    from geo.pairing import failed_row, scenes_digest, scenes_row
     from geo.pairrow import scenes_identity
     from geo.pairstore import PairStore
 
     store = PairStore.open(store_path)
-    known = store.known(rules.digest)
-    done = known.get(scenes_identity(candidate.satellite.id, candidate.aerial.id))
-    if done == "scenes":
+    done = store.known(scenes_digest(candidate, rules))
+    if done.get(scenes_identity(candidate.satellite.id, candidate.aerial.id)) == "scenes":
         say("ingest:   known already, nothing to do")
         return {}
     try:
@@ -182,7 +181,7 @@ def pair_scenes(
         f"reliability {alignment.reliability:.2f}, correlation {alignment.correlation:.3f}"
     )
     try:
-        counts = _cut(client, candidate, alignment, store, rules, landcover, run_name, set(known))
+        counts = _cut(client, candidate, alignment, store, rules, landcover, run_name)
     except GeoError as error:  # a file that breaks off in the middle: what is committed stays
         say(f"ingest:   stopped: {error}")
         store.commit([failed_row(candidate, error, rules, run_name)], run_name)
@@ -209,13 +208,12 @@ def _cut(
     rules: PairingRules,
     landcover: LandCover | None,
     run_name: str,
-    known: set[str],
 ) -> Counter[str]:
     """Cut blocks of cells on the workers and commit their rows in batches."""
     from geo.pairing import BlockJob, blocks_of, inspect_pair, pair_block, unknown_cells
 
     pair = inspect_pair(candidate, rules)
-    cells = unknown_cells(pair, rules, known)
+    cells = unknown_cells(pair, rules, store.known(rules.digest))
     jobs = (
         BlockJob(
             pair=pair,

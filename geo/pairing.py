@@ -190,9 +190,29 @@ def lattice_of(pair: ScenePair, rules: PairingRules) -> Lattice:
 
 
 def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
-    """Whole cells inside the satellite scene, over the common ground."""
-    rows, cols = pair.area
-    return lattice_of(pair, rules).cells_in(pair.geobox[rows, cols])
+    """Whole cells inside the satellite scene that touch the common ground."""
+    lattice = lattice_of(pair, rules)
+    cells = lattice.cells_in(pair.geobox[pair.area])
+    if not cells:
+        return []
+    windows = [lattice.window(cell, pair.geobox) for cell in cells]
+    corners = np.array(
+        [
+            [(c.start, r.start), (c.stop, r.start), (c.stop, r.stop), (c.start, r.stop)]
+            for r, c in windows
+        ],
+        dtype=np.float64,
+    )  # [n, 4, 2]: x, y
+    affine = pair.geobox.affine
+    project = Transformer.from_crs(str(pair.geobox.crs), "EPSG:4326", always_xy=True)
+    lon, lat = project.transform(
+        affine.a * corners[..., 0] + affine.c, affine.e * corners[..., 1] + affine.f
+    )
+    outlines = shapely.polygons(np.stack([lon, lat], axis=-1))
+    ground = pair.candidate.overlap
+    shapely.prepare(ground)
+    touching = shapely.intersects(ground, outlines)
+    return [cell for cell, touches in zip(cells, touching, strict=True) if touches]
 
 
 def unknown_cells(pair: ScenePair, rules: PairingRules, known: Container[str]) -> list[Cell]:
@@ -356,6 +376,12 @@ def _alignment_facts(alignment: Alignment) -> Row:
     }
 
 
+def scenes_digest(candidate: Candidate, rules: PairingRules) -> str:
+    """Digest of settings and of the ground asked for: a wider area of interest is new work."""
+    text = f"{rules.digest} {candidate.overlap.wkt}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def scenes_row(
     candidate: Candidate, alignment: Alignment, rules: PairingRules, run_name: str
 ) -> Row:
@@ -364,6 +390,7 @@ def scenes_row(
         **_scene_facts(candidate, rules),
         **_alignment_facts(alignment),
         "identity": scenes_identity(candidate.satellite.id, candidate.aerial.id),
+        "settings_digest": scenes_digest(candidate, rules),
         "kind": "scenes" if alignment.accepted else "rejection",
         "cloud_fraction": alignment.cloud_fraction,
         "ingested_by": run_name,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.warp import transform_bounds
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
@@ -172,6 +173,19 @@ class TestIngest:
         pictures = tmp_path / "png"
         result_of("pairs", store, "--export-png", pictures)
         assert len(list(pictures.glob("*.png"))) == first["pairs_total"]
+
+    def test_an_area_of_interest_can_be_widened_later(
+        self, services: Path, scenes: Path, tmp_path: Path
+    ) -> None:
+        with rasterio.open(scenes / "satellite/sat_20240621/B04B03B02.tif") as scene:
+            west, south, east, north = transform_bounds(scene.crs, "EPSG:4326", *scene.bounds)
+        part = f"{west},{south},{(west + east) / 2},{north}"
+        store = tmp_path / "store"
+        some = result_of(*ingest_arguments(scenes, store), "--aoi", part)
+        more = result_of(*ingest_arguments(scenes, store))
+        assert 0 < some["pairs_added"] < more["pairs_total"]
+        whole = result_of(*ingest_arguments(scenes, tmp_path / "whole"))
+        assert more["digest"] == whole["digest"]
 
     def test_killed_and_started_again_equals_undisturbed(
         self, services: Path, scenes: Path, tmp_path: Path
