@@ -19,11 +19,16 @@ _GAP_PX = 4
 
 
 def stretch_limits(data: _Stack, valid: npt.NDArray[np.bool_]) -> tuple[_Stack, _Stack]:
-    """2nd and 98th percentile of each band over valid pixels, [C] each."""
+    """Lowest and highest DN to show, [C] each.
+
+    Each band begins at its own 2nd percentile, which takes haze away; all span the same range, the
+    widest between 2nd and 98th percentile, so that colours are not exaggerated.
+    """
     if not valid.any():
         return np.zeros(len(data), np.float32), np.ones(len(data), np.float32)
     low, high = np.percentile(data[:, valid], [2, 98], axis=1)
-    return low.astype(np.float32), np.maximum(high, low + 1e-6).astype(np.float32)
+    span = max(float((high - low).max()), 1e-6)
+    return low.astype(np.float32), (low + span).astype(np.float32)
 
 
 def colour_bands(bands: Sequence[str]) -> list[int]:
