@@ -51,12 +51,23 @@ class MatchRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A satellite and an aerial scene that may give pairs."""
+    """A satellite and an aerial scene that may give pairs.
+
+    Parameters
+    ----------
+    satellite, aerial : Scene
+    gap_days : float
+    overlap : shapely geometry
+        Common ground, lon/lat: what the two are aligned on, whatever part of it is wanted.
+    ground : shapely geometry
+        The part of it that is wanted.
+    """
 
     satellite: Scene
     aerial: Scene
     gap_days: float
-    overlap: shapely.Geometry  # lon/lat
+    overlap: shapely.Geometry
+    ground: shapely.Geometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +107,9 @@ def match_scenes(
         partners = 0
         for index in sorted(tree.query(satellite.footprint, predicate="intersects")):
             aerial = aerials[int(index)]
-            overlap = _overlap(satellite, aerial, rules)
-            if overlap.area == 0:
+            overlap = satellite.footprint.intersection(aerial.footprint)
+            ground = overlap if rules.aoi is None else overlap.intersection(rules.aoi)
+            if ground.area == 0:
                 continue
             partners += 1
             gap_days = abs((satellite.time - aerial.time).total_seconds()) / 86400
@@ -107,7 +119,13 @@ def match_scenes(
                 )
                 continue
             candidates.append(
-                Candidate(satellite=satellite, aerial=aerial, gap_days=gap_days, overlap=overlap)
+                Candidate(
+                    satellite=satellite,
+                    aerial=aerial,
+                    gap_days=gap_days,
+                    overlap=overlap,
+                    ground=ground,
+                )
             )
         if not partners:
             rejections.append(_refuse(satellite, None, "no_overlap"))
@@ -132,11 +150,6 @@ def _refuse_alone(satellite: Scene, rules: MatchRules) -> Rejection | None:
     if cloud is not None and cloud > rules.max_cloud:
         return _refuse(satellite, None, "cloud", cloud, rules.max_cloud)
     return None
-
-
-def _overlap(satellite: Scene, aerial: Scene, rules: MatchRules) -> shapely.Geometry:
-    overlap = satellite.footprint.intersection(aerial.footprint)
-    return overlap if rules.aoi is None else overlap.intersection(rules.aoi)
 
 
 def _refuse(

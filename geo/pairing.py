@@ -190,7 +190,7 @@ def lattice_of(pair: ScenePair, rules: PairingRules) -> Lattice:
 
 
 def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
-    """Whole cells inside the satellite scene that touch the common ground."""
+    """Whole cells inside the satellite scene that touch the ground wanted."""
     lattice = lattice_of(pair, rules)
     cells = lattice.cells_in(pair.geobox[pair.area])
     if not cells:
@@ -209,7 +209,7 @@ def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
         affine.a * corners[..., 0] + affine.c, affine.e * corners[..., 1] + affine.f
     )
     outlines = shapely.polygons(np.stack([lon, lat], axis=-1))
-    ground = pair.candidate.overlap
+    ground = pair.candidate.ground
     shapely.prepare(ground)
     touching = shapely.intersects(ground, outlines)
     return [cell for cell, touches in zip(cells, touching, strict=True) if touches]
@@ -378,7 +378,7 @@ def _alignment_facts(alignment: Alignment) -> Row:
 
 def scenes_digest(candidate: Candidate, rules: PairingRules) -> str:
     """Digest of settings and of the ground asked for: a wider area of interest is new work."""
-    text = f"{rules.digest} {candidate.overlap.wkt}"
+    text = f"{rules.digest} {candidate.ground.wkt}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
