@@ -223,10 +223,9 @@ def publish_generator(job: Mapping[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"])
     evaluation = json.loads((folder / "evaluation.json").read_text())
     run_id = job["run_id"]
-    for split in ("val", "test"):
-        scores = evaluation.get(split)
-        if scores:
-            tracking.log_metrics(run_id, {f"final/{split}_{k}": v for k, v in scores.items()})
+    for group, split in (("test", "test"), ("val_final", "val")):
+        scores = evaluation.get(split) or {}
+        tracking.log_metrics(run_id, {f"{group}/{k}": v for k, v in scores.items()})
     tracking.log_files(run_id, {"generator": folder / "generator", "": folder / "evaluation.json"})
     test = evaluation.get("test") or {}
     version = registry.register(
@@ -240,6 +239,7 @@ def publish_generator(job: Mapping[str, Any]) -> dict[str, Any]:
         },
     )
     _judge(version, evaluation)
+    tracking.describe_run(run_id, _describe(job, version, evaluation))
     return {
         "run_id": run_id,
         "model_uri": f"models:/{registry.MODEL_NAME}/{version}",
@@ -247,6 +247,29 @@ def publish_generator(job: Mapping[str, Any]) -> dict[str, Any]:
         "val": evaluation.get("val"),
         "test": evaluation.get("test"),
     }
+
+
+def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any]) -> str:
+    """What a reviewer of the run wants to know first."""
+    lines = [
+        f"Generator version {version} of `{registry.MODEL_NAME}`, {evaluation['parameters']} "
+        f"parameters, trained on version {job['store_version']} of `{job['store']}`.",
+        "",
+        "| ground | pairs | PSNR dB | bicubic dB | gain dB |",
+        "|---|---|---|---|---|",
+    ]
+    for split in ("val", "test"):
+        if s := evaluation.get(split):
+            lines.append(
+                f"| {split} | {s['pairs']} | {s['psnr_db']:.2f} | {s['bicubic_psnr_db']:.2f} | "
+                f"{s['gain_db']:+.2f} |"
+            )
+    lines += [
+        "",
+        "Pictures through time: `samples/`; the generator: `generator/`; reports of "
+        "upscaled regions, where there are any: `report/`.",
+    ]
+    return "\n".join(lines)
 
 
 def _judge(version: str, evaluation: Mapping[str, Any]) -> None:

@@ -68,7 +68,7 @@ def test_the_numbers_are_the_same_everywhere(run: tuple[dict[str, Any], Path]) -
         assert logged.data.metrics[f"report/{name}"] == pytest.approx(summary[name])
     assert summary["scope"] == "test"
     test = result["train"]["test"]
-    assert logged.data.metrics["final/test_gain_db"] == pytest.approx(test["gain_db"])
+    assert logged.data.metrics["test/gain_db"] == pytest.approx(test["gain_db"])
 
 
 def test_a_short_training_is_better_than_bicubic_on_held_out_ground(
