@@ -17,6 +17,7 @@ import shapely
 import shapely.geometry
 from odc.geo.geobox import GeoBox
 from pystac.stac_io import DefaultStacIO
+from shapely.errors import ShapelyError
 
 from geo.errors import BandError, CatalogError, GeoError, SourceError
 from geo.raster_io import BandRef, RasterInfo, inspect_raster
@@ -178,6 +179,18 @@ def _sorted(scenes: list[Scene], refusals: list[Refusal]) -> tuple[list[Scene], 
 # --- STAC ---------------------------------------------------------------------------------------
 
 
+# What a malformed item makes pystac, shapely and datetime raise.
+_BAD_ITEM = (
+    GeoError,
+    ShapelyError,
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
+
+
 def _read_stac(href: str) -> tuple[list[Scene], list[Refusal]]:
     if "://" not in href:
         href = str(Path(href).resolve())
@@ -201,8 +214,9 @@ def _read_stac(href: str) -> tuple[list[Scene], list[Refusal]]:
             if isinstance(item, Exception):
                 raise CatalogError(_say(item)) from item
             scenes.append(_scene_of_item(item))
-        except (GeoError, ValueError, TypeError, KeyError, AttributeError) as error:
-            name = item.id if isinstance(item, pystac.Item) else Path(item_href).stem
+        except _BAD_ITEM as error:
+            named = isinstance(item, pystac.Item) and isinstance(item.id, str) and item.id
+            name = named or Path(item_href).stem
             refusals.append(Refusal(id=name, href=item_href, reason="bad_item", detail=_say(error)))
     return scenes, refusals
 
@@ -227,6 +241,8 @@ def _walk(
 
 
 def _scene_of_item(item: pystac.Item) -> Scene:
+    if not (isinstance(item.id, str) and item.id):
+        raise CatalogError(f"an item's id is {item.id!r}; wanted a name")
     if item.geometry is None:
         raise CatalogError(f"item {item.id} has no geometry")
     footprint = shapely.make_valid(shapely.geometry.shape(item.geometry))
