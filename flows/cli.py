@@ -138,8 +138,8 @@ def ingest(
     options["bands"] = _names(bands)
 
     def work() -> dict[str, Any]:
-        from flows.ingest import IngestConfig
         from flows.ingest import ingest as flow
+        from flows.ingest_settings import IngestConfig
 
         return flow(IngestConfig(**options))
 

@@ -45,7 +45,7 @@ def run_demo(out: Path, *, minutes: float, seed: int, size: int) -> dict[str, An
     say(f"scenes: done in {seconds:.0f} s")
 
     # Imported late: Prefect reads its settings when it is imported.
-    from flows.ingest import IngestConfig
+    from flows.ingest_settings import IngestConfig
     from flows.pipeline import PipelineConfig, pipeline
     from flows.report import ReportFlowConfig
     from flows.train import TrainFlowConfig

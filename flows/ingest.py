@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
@@ -16,15 +13,15 @@ from prefect.tasks import exponential_backoff
 
 from flows.artifacts import publish_table
 from flows.console import Progress, say
-from flows.errors import FlowError, UsageError
+from flows.ingest_settings import IngestConfig, match_rules, open_store, pairing_rules
 from flows.runtime import dask_client, run_all
 from geo.errors import GeoError
 
 if TYPE_CHECKING:
     from geo.catalog import Refusal, Scene
+    from geo.decisions import PairingRules
     from geo.landcover import LandCover
     from geo.match import Candidate, MatchRules
-    from geo.pairing import PairingRules
     from geo.pairrow import Row
     from geo.pairstore import PairStore
 
@@ -32,77 +29,16 @@ if TYPE_CHECKING:
 _ROWS_A_COMMIT = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class IngestConfig:
-    """Parameters of the flow.
-
-    Parameters
-    ----------
-    satellite, aerial : str
-        STAC catalogue, collection or item (path or URL), folder of rasters, or one raster.
-    store : str
-        Folder of the pair store; made if it is not there.
-    aoi : str, optional
-        GeoJSON file, or ``west,south,east,north`` in degrees.
-    start, end : str, optional
-        Days of satellite scenes, for example 2024-06-01; `end` is not in it.
-    max_gap_days : float
-        Most days between the two acquisitions.
-    max_cloud : float
-        Most cloud over the common ground, 0 to 1.
-    min_valid : float
-        Least share of good pixels in a chip.
-    max_shift : float
-        Largest believable shift, in satellite pixels.
-    bands : list of str, optional
-        Band names; by default those that the first scenes of both sides share.
-    scale : int
-        2, 4 or 8.
-    lr_size : int
-        Satellite pixels on a side of a chip.
-    landcover : str, optional
-        GeoJSON of polygons with the property ``category``.
-    split_block, split_buffer : int
-        Chips on a side of a block of held-out ground, and chips set aside around it.
-    data_range : float, optional
-        The DN that means 1.0; by default 255 for 8 bits, 10000 for 16 bits, 1 for reals.
-    dry_run : bool
-        Only say what would be read and written.
-    workers : int, optional
-        Threads of the embedded Dask cluster.
-    """
-
-    satellite: str
-    aerial: str
-    store: str
-    aoi: str | None = None
-    start: str | None = None
-    end: str | None = None
-    max_gap_days: float = 30.0
-    max_cloud: float = 0.6
-    min_valid: float = 0.9
-    max_shift: float = 4.0
-    bands: list[str] | None = None
-    scale: int = 4
-    lr_size: int = 32
-    landcover: str | None = None
-    split_block: int = 4
-    split_buffer: int = 1
-    data_range: float | None = None
-    dry_run: bool = False
-    workers: int | None = None
-
-
 @flow(name="ingest", description="Scenes in, aligned pairs in the store, refusals listed.")
 def ingest(config: IngestConfig) -> dict[str, Any]:
     """Run the stage; returns what ``skyscale ingest --json`` prints."""
-    rules = _match_rules(config)
+    rules = match_rules(config)
     found = find_scenes(config.satellite, config.aerial)
     candidates, rejections = match(found, rules)
-    pairing = _pairing_rules(config, candidates)
+    pairing = pairing_rules(config, candidates)
     if config.dry_run:
         return _estimate(config, candidates, rejections, pairing)
-    store = _open_store(config, candidates, pairing)
+    store = open_store(config, candidates, pairing)
     before = _count_pairs(store)
     run_name = _run_name()
     _commit_refusals(store, found, rejections, pairing, run_name)
@@ -156,7 +92,7 @@ def pair_scenes(
     run_name: str,
 ) -> dict[str, int]:
     """Align one scene pair, cut it into the store, commit; a bad scene becomes a refusal."""
-    from geo.pairing import failed_row, scenes_digest, scenes_row
+    from geo.decisions import failed_row, scenes_digest, scenes_row
     from geo.pairrow import scenes_identity
     from geo.pairstore import PairStore
 
@@ -241,97 +177,6 @@ def _cut(
     return counts
 
 
-def _match_rules(config: IngestConfig) -> MatchRules:
-    from geo.match import MatchRules, parse_day
-
-    try:
-        return MatchRules(
-            max_gap_days=config.max_gap_days,
-            max_cloud=config.max_cloud,
-            start=parse_day(config.start, "start") if config.start else None,
-            end=parse_day(config.end, "end") if config.end else None,
-            aoi=_read_aoi(config.aoi) if config.aoi else None,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _read_aoi(text: str) -> Any:
-    """Area of interest from a GeoJSON file or four numbers."""
-    import shapely
-    import shapely.geometry
-
-    if Path(text).suffix.lower() in (".json", ".geojson"):
-        try:
-            content = json.loads(Path(text).read_text())
-            features = content.get("features") or [content]
-            shapes = [shapely.geometry.shape(f.get("geometry", f)) for f in features]
-            return shapely.union_all(shapes)
-        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise UsageError(f"aoi {text}: not a readable GeoJSON file ({error})") from error
-    try:
-        west, south, east, north = (float(v) for v in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"aoi is {text!r}; wanted a GeoJSON file or west,south,east,north in degrees"
-        ) from error
-    if not (west < east and south < north):
-        raise UsageError(f"aoi is {text!r}; wanted west < east and south < north")
-    return shapely.box(west, south, east, north)
-
-
-def _pairing_rules(config: IngestConfig, candidates: list[Candidate]) -> PairingRules:
-    from geo.align import AlignRules
-    from geo.coregister import RegistrationRules
-    from geo.cut import CutRules
-    from geo.pairing import PairingRules, common_bands
-
-    bands = tuple(config.bands) if config.bands else common_bands(candidates)
-    try:
-        return PairingRules(
-            bands=bands,
-            scale=config.scale,
-            lr_size=config.lr_size,
-            align=AlignRules(
-                registration=RegistrationRules(max_shift_px=config.max_shift),
-                max_cloud=config.max_cloud,
-            ),
-            cut=CutRules(min_valid=config.min_valid),
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _open_store(
-    config: IngestConfig, candidates: list[Candidate], rules: PairingRules
-) -> PairStore:
-    """Open the store, made by what the first usable scene says if it is new."""
-    from geo.pairing import first_dtype
-    from geo.pairstore import PairStore, StoreConfig, default_data_range
-    from geo.splits import SplitRule
-
-    if (Path(config.store) / "store.json").exists() and not candidates:
-        return PairStore.open(config.store)
-    dtype = first_dtype(candidates, rules)
-    if dtype is None:
-        raise FlowError(
-            "no scene pair matches, so there is nothing to make a store of; the refusals are "
-            "listed above (look at dates, footprints, --max-gap-days and --max-cloud)"
-        )
-    try:
-        wanted = StoreConfig(
-            bands=rules.bands,
-            scale=rules.scale,
-            lr_size=rules.lr_size,
-            dtype=dtype,
-            data_range=config.data_range or default_data_range(dtype),
-            split=SplitRule(block_chips=config.split_block, buffer_chips=config.split_buffer),
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return PairStore.create_or_open(config.store, wanted)
-
-
 def _read_landcover(path: str | None) -> LandCover | None:
     from geo.landcover import LandCover
 
@@ -346,7 +191,7 @@ def _commit_refusals(
     run_name: str,
 ) -> None:
     """List what never became a candidate."""
-    from geo.pairing import match_row, refusal_row
+    from geo.decisions import match_row, refusal_row
 
     rows = [match_row(rejection, rules, run_name) for rejection in rejections]
     for side, (_, refusals) in found.items():

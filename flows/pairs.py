@@ -40,8 +40,9 @@ def _export_png(store: Any, folder: Path, version: int | None) -> int:
 
 def measure_shift(reference: str, target: str, *, max_shift: float) -> dict[str, Any]:
     """What ``skyscale coregister`` prints."""
-    from geo.align import AlignRules, align_rasters
+    from geo.align import AlignRules
     from geo.coregister import RegistrationRules
+    from geo.raster_shift import align_rasters
 
     rules = AlignRules(registration=RegistrationRules(max_shift_px=max_shift))
     alignment, metres_yx = align_rasters(reference, target, rules=rules)

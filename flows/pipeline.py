@@ -15,7 +15,8 @@ from flows import tracking
 from flows.artifacts import publish_table
 from flows.console import say
 from flows.errors import UsageError
-from flows.ingest import IngestConfig, ingest
+from flows.ingest import ingest
+from flows.ingest_settings import IngestConfig
 from flows.report import ReportFlowConfig, report
 from flows.train import TrainFlowConfig, train
 from flows.upscale import UpscaleFlowConfig, upscale

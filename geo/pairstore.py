@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,66 +27,12 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from geo.errors import StoreError
+from geo.pairconfig import StoreConfig
 from geo.pairparts import MOST_PAIRS, read_pairs, write_part
 from geo.pairrow import BOOKKEEPING, SCHEMA, PairData, Row, hash_pixels
-from geo.splits import SplitRule
 
 FORMAT_VERSION = 1
 _COMMIT_TRIES = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreConfig:
-    """What all pairs of a store share.
-
-    Parameters
-    ----------
-    bands : tuple of str
-    scale : int
-        LR pixel over HR pixel: 2, 4 or 8.
-    lr_size : int
-        LR pixels on a side of a chip.
-    dtype : str
-        Of both images.
-    data_range : float
-        The DN that means 1.0.
-    split : SplitRule
-    """
-
-    bands: tuple[str, ...]
-    scale: int = 4
-    lr_size: int = 32
-    dtype: str = "uint16"
-    data_range: float = 10000.0
-    split: SplitRule = field(default_factory=SplitRule)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bands", tuple(self.bands))
-        if not self.bands:
-            raise ValueError("bands is empty; wanted at least one band name")
-        if self.scale not in (2, 4, 8):
-            raise ValueError(f"scale is {self.scale}; wanted 2, 4 or 8")
-        if self.lr_size < 8:
-            raise ValueError(f"lr_size is {self.lr_size}; wanted 8 or more")
-        if self.data_range <= 0:
-            raise ValueError(f"data_range is {self.data_range:g}; wanted more than 0")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self) | {"bands": list(self.bands)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> StoreConfig:
-        """Read what `to_dict` wrote."""
-        return cls(**{**values, "split": SplitRule(**values["split"])})
-
-
-def default_data_range(dtype: str) -> float:
-    """The DN that usually means 1.0: full scale of bytes, reflectance x 10000 of wider integers."""
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return 1.0
-    return 255.0 if kind.itemsize == 1 else 10000.0
 
 
 @dataclass(frozen=True)

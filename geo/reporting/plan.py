@@ -14,8 +14,8 @@ from geo.chips import Cell, Lattice
 from geo.coregister import RegistrationRules, spread_windows
 from geo.errors import GridError, ReportError
 from geo.landcover import LandCover
+from geo.pairconfig import default_data_range
 from geo.pairing import blocks_of
-from geo.pairstore import default_data_range
 from geo.raster_io import Pixels, Source, inspect_raster, read_window, source_geobox
 from geo.splits import SplitRule
 

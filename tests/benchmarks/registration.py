@@ -11,8 +11,9 @@ from pathlib import Path
 
 from geo.align import AlignRules
 from geo.catalog import read_scenes
+from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes
-from geo.pairing import PairingRules, align_pair, common_bands, inspect_pair
+from geo.pairing import align_pair, common_bands, inspect_pair
 from geo.scenes.make import ScenesConfig, make_scenes
 
 TRIAL = Path(__file__).resolve().parents[3] / "shared/data/trial"

@@ -12,17 +12,18 @@ import torch
 
 from geo.catalog import read_scenes
 from geo.chips import Cell
+from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes
+from geo.pairconfig import StoreConfig
 from geo.pairing import (
     BlockJob,
-    PairingRules,
     align_pair,
     blocks_of,
     cells_of,
     inspect_pair,
     pair_block,
 )
-from geo.pairstore import PairStore, StoreConfig
+from geo.pairstore import PairStore
 from geo.reporting.plan import plan_report
 from geo.reporting.tiles import score_batch
 from geo.scenes.make import ScenesConfig, make_scenes
