@@ -177,7 +177,7 @@ def read_settings(config: TrainFlowConfig, pairs: int) -> TrainConfig:
     shorter = {name: n for name, n in most.items() if n < getattr(settings, name)}
     if shorter:
         told = ", ".join(f"{name} {n}" for name, n in shorter.items())
-        say(f"train: few pairs, so shorter phases against overfitting: {told}")
+        say(f"train: phases bounded by passes over the {pairs} pairs, against overfitting: {told}")
     return TrainConfig.from_dict(settings.to_dict() | shorter)
 
 
