@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,16 @@ def rasters() -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def world(rasters: ModuleType) -> Any:
+    """Ground seen by an aerial camera and, displaced, by a satellite."""
+    return rasters.make_world()
+
+
+@pytest.fixture(scope="session")
+def aerial(rasters: ModuleType, world: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The aerial image of that world as a file."""
+    path = tmp_path_factory.mktemp("world") / "aerial.tif"
+    return str(rasters.write(path, world.hr, world.hr_grid))

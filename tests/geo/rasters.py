@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from scipy import ndimage
+
+from geo.sensor import degrade
 
 UTM = "EPSG:32633"
 
@@ -92,8 +96,9 @@ def ground(
     """Random ground of mean 0 and spread 1 without detail below a wavelength; wraps around."""
     rng = np.random.default_rng(seed)
     frequency = _frequency(shape)
-    # Land has a falling spectrum; the cut keeps shifts and resampling free of aliases.
-    amplitude = np.where(frequency < 1 / finest_px, 1 / np.maximum(frequency, 0.02), 0.0)
+    # Land's amplitude falls as 1/f; the cut keeps shifts and resampling free of aliases.
+    coarsest = 1 / max(shape)
+    amplitude = np.where(frequency < 1 / finest_px, 1 / np.maximum(frequency, coarsest), 0.0)
     spectrum = np.fft.fft2(rng.normal(size=(2, *shape))) * amplitude
     common, _ = images = np.fft.ifft2(spectrum).real
     images = [common + 0.5 * np.roll(images[1], 7 * b, axis=1) for b in range(bands)]
@@ -112,3 +117,60 @@ def moved(image: npt.NDArray[Any], dy: float, dx: float) -> npt.NDArray[np.float
     fy, fx = np.fft.fftfreq(image.shape[-2]), np.fft.fftfreq(image.shape[-1])
     phase = np.exp(-2j * np.pi * (fy[:, None] * dy + fx[None, :] * dx))
     return np.asarray(np.fft.ifft2(np.fft.fft2(image) * phase).real, np.float32)
+
+
+def resampled(image: npt.NDArray[Any], source: GeoBox, target: GeoBox) -> npt.NDArray[np.float32]:
+    """The same picture on another grid, by spline interpolation and PROJ: no GDAL in it."""
+    col, row = positions_in(source, target) - 0.5
+    planes = [ndimage.map_coordinates(p, [row, col], order=3, mode="grid-wrap") for p in image]
+    return np.asarray(np.stack(planes), np.float32)
+
+
+# A made world: one ground, seen from the air and from orbit.
+SCALE = 4
+SHAPE = (544, 608)  # aerial pixels
+RIM = 10  # LR pixels by which the aerial image reaches further
+GAINS, OFFSETS = (12.0, 9.0, 15.0), (400.0, 300.0, 700.0)
+DY, DX = 0.62, -1.37
+
+
+@dataclass
+class World:
+    """Ground seen by both: an aerial image in place, and a satellite image off by (dy, dx)."""
+
+    hr: Any  # [3, H, W], aerial DN
+    hr_grid: GeoBox
+    lr: Any  # [3, h, w], satellite DN
+    lr_grid: GeoBox
+    dy: float
+    dx: float
+    gains: tuple[float, ...]
+    offsets: tuple[float, ...]
+    true_hr: Any  # what `read_aligned` has to find on the refined satellite grid
+
+
+def make_world(*, dy: float = DY, dx: float = DX, seed: int = 0) -> World:
+    hr_grid = grid(SHAPE, size=2.5)
+    # Detail finer than the satellite's pixels, for the aerial image has it.
+    hr = 100 + 20 * ground(SHAPE, seed=seed, finest_px=5.0)
+    seen = moved(hr, dy * SCALE, dx * SCALE)
+    gain, offset = np.float32(GAINS)[:, None, None], np.float32(OFFSETS)[:, None, None]
+    noise = (
+        np.random.default_rng(seed)
+        .normal(0, 5, (3, SHAPE[0] // SCALE, SHAPE[1] // SCALE))
+        .astype(np.float32)
+    )
+    lr = gain * degrade(seen, SCALE) + offset + noise
+    inner = (slice(RIM, -RIM), slice(RIM, -RIM))
+    edge = RIM * SCALE
+    return World(
+        hr=hr,
+        hr_grid=hr_grid,
+        lr=lr[:, *inner],
+        lr_grid=hr_grid.zoom_out(SCALE)[inner],
+        dy=dy,
+        dx=dx,
+        gains=GAINS,
+        offsets=OFFSETS,
+        true_hr=(gain * seen + offset)[:, edge:-edge, edge:-edge],
+    )

@@ -49,6 +49,7 @@ def test_the_same_place_and_day_is_a_candidate() -> None:
     (one,) = candidates
     assert one.gap_days == 2
     assert one.overlap.equals(shapely.box(15.1, 47.1, 15.2, 47.2))
+    assert one.ground.equals(one.overlap)
 
 
 @pytest.mark.parametrize("days", [31, -31])
@@ -107,7 +108,8 @@ def test_clouds_by_the_catalogue() -> None:
 def test_only_the_area_of_interest_counts() -> None:
     aoi = shapely.box(15.05, 47.05, 15.1, 47.1)
     candidates, _ = match_scenes([scene("s")], [scene("a")], MatchRules(aoi=aoi))
-    assert candidates[0].overlap.equals(aoi)
+    assert candidates[0].ground.equals(aoi)
+    assert candidates[0].overlap.equals(HERE)  # for alignment the more ground the better
     outside = match_scenes([scene("s")], [scene("a")], MatchRules(aoi=AWAY))
     assert names(outside) == ([], [("s", "", "no_overlap")])
 
