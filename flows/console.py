@@ -36,6 +36,8 @@ def tell_people() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_ElapsedFormatter())
     LOGGER.addHandler(handler)
+    # GDAL's remarks on damaged files: what cannot be used is refused with a reason of our own.
+    logging.getLogger("rasterio").setLevel(logging.ERROR)
     LOGGER.propagate = False
 
 

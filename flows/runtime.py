@@ -35,7 +35,8 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
         with Client(surroundings.dask_scheduler) as client:
             yield client
         return
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    # What fails on a worker is raised by `run_all`, and told once.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with (
         dask.config.set({"distributed.worker.memory.target": False}),
         LocalCluster(
@@ -45,7 +46,6 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
             # Loopback only: nothing of a laptop's run is for the network.
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -228,6 +228,8 @@ def _band_names(dataset: rasterio.DatasetReader, indexes: tuple[int, ...]) -> tu
     names: list[str] = []
     for i in indexes:
         name = dataset.descriptions[i - 1] or _COLOURS.get(dataset.colorinterp[i - 1])
+        if name == "gray" and len(indexes) > 1:  # GDAL's default for the first of many
+            name = None
         names.append(name if name and name not in names else f"band{i}")
     return tuple(names)
 
