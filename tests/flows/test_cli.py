@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +81,17 @@ def test_coregister_finds_a_known_shift(tmp_path: Path) -> None:
     assert found["dy_px"] == pytest.approx(1.25, abs=0.05)
     assert found["dx_px"] == pytest.approx(-0.5, abs=0.05)
     assert found["dy_m"] == pytest.approx(12.5, abs=0.6)
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    """Run a command in a process group of its own, to be killed with all that it has started."""
+    command = [sys.executable, "-m", "flows", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def one_line_error(done: Result, status: int, *words: str) -> None:
@@ -192,18 +205,16 @@ class TestIngest:
     ) -> None:
         undisturbed = result_of(*ingest_arguments(scenes, tmp_path / "one"))
         store = tmp_path / "two"
-        command = [sys.executable, "-m", "flows"]
         arguments = [str(a) for a in ingest_arguments(scenes, store)]
         for patience_s in (0.0, 0.4):
-            process = subprocess.Popen([*command, *arguments], stderr=subprocess.DEVNULL)
+            process = start(*arguments)
             deadline = time.monotonic() + 120
             while not (store / "parts").exists() or not any((store / "parts").iterdir()):
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.02)
             time.sleep(patience_s)
-            process.kill()
-            process.wait()
+            kill(process)
         finished = result_of(*arguments)
         assert finished["digest"] == undisturbed["digest"]
         assert finished["rejected"] == undisturbed["rejected"]
@@ -219,18 +230,14 @@ class TestUpscale:
         plain = result_of("upscale", source, tmp_path / "plain.tif", *common)
         assert plain["blocks_done_before"] == 0
         output = tmp_path / "killed.tif"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows", "upscale", str(source), str(output), *common],
-            stderr=subprocess.DEVNULL,
-        )
+        process = start("upscale", source, output, *common)
         working = Path(f"{output}.skyscale")
         deadline = time.monotonic() + 120
         while len(list(working.glob("done/*"))) < 5:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.005)
-        process.kill()
-        process.wait()
+        kill(process)
         assert not output.exists()
         again = result_of("upscale", source, output, *common)
         assert 5 <= again["blocks_done_before"] < again["blocks"]
