@@ -127,13 +127,15 @@ def test_any_shift_within_the_limit(rasters: ModuleType, aerial: str, dy: float,
     assert_shift(align_scene(all_valid(world.lr), world.lr_grid, aerial), dy, dx, within=0.03)
 
 
-def test_clouds_that_were_masked_do_not_matter(world: Any, aerial: str) -> None:
+def test_clouds_that_were_masked_do_not_matter(rasters: ModuleType, aerial: str) -> None:
+    """Far off and half clouded: a second look, from where the first led, makes it exact."""
+    world = rasters.make_world(dy=2.6, dx=-2.2)
     rows, cols = np.indices(world.lr.shape[1:])
     cloud = (np.hypot(rows - 35, cols - 40) < 22) | (np.hypot(rows - 90, cols - 110) < 18)
     lr = np.where(cloud, 9000, world.lr).astype(np.float32)
     found = align_scene(Pixels(lr, ~cloud), world.lr_grid, aerial)
-    assert_shift(found, world.dy, world.dx)
-    np.testing.assert_allclose(found.gains, world.gains, rtol=0.06)
+    assert_shift(found, world.dy, world.dx, within=0.015)
+    np.testing.assert_allclose(found.gains, world.gains, rtol=0.07)
 
 
 def test_a_shift_beyond_the_limit_is_refused_with_value_and_limit(world: Any, aerial: str) -> None:

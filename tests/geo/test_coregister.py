@@ -78,6 +78,15 @@ def test_any_shift_is_found_to_a_fiftieth_of_a_pixel(
     assert found.disagreement_px < 0.1
 
 
+@pytest.mark.parametrize(("dy", "dx"), [(0.031, -0.049), (0.25, 0.5), (-0.509, 0.113)])
+def test_small_shifts_are_found_between_the_steps_of_the_search(
+    rasters: ModuleType, dy: float, dx: float
+) -> None:
+    ground = land(rasters, seed=1)
+    found = measure_window(cut(ground), cut(rasters.moved(ground, dy, dx)), ALL)
+    assert off(found, dy, dx) < 0.004
+
+
 @settings(max_examples=8, deadline=None)
 @given(shifts, shifts, st.integers(0, 99))
 def test_other_colours_and_noise_do_not_matter(

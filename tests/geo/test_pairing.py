@@ -261,6 +261,15 @@ def test_blocks_hold_every_cell_once_and_stay_small(
             assert max(at) - min(at) < most
 
 
+def test_a_full_block_is_as_wide_and_high_as_asked_for() -> None:
+    cells = [Cell(row, col) for row in range(-16, 16) for col in range(-16, 16)]
+    blocks = list(blocks_of(cells, side=(8, 16)))
+    assert len(blocks) == 4 * 2
+    for block in blocks:
+        assert len({c.row for c in block}) == 8
+        assert len({c.col for c in block}) == 16
+
+
 # --- a block into the store ---------------------------------------------------------------------
 
 
