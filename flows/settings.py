@@ -71,6 +71,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "skyscale",
+    # The same loggers speak outside of flows, where there is no run to log to.
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
 # For people at a terminal: the story, not the engine room.

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from geo.coregister import (
@@ -94,11 +95,23 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundWindow:
-    """A piece of the satellite scene: its grid, its pixels (clouds not valid), its cloud share."""
+    """A piece of the satellite scene.
+
+    Parameters
+    ----------
+    geobox : GeoBox
+    pixels : Pixels
+        Cloud, shadow and nodata are not valid.
+    cloud_fraction : float
+        Of the pixels that are not nodata, as classified.
+    screened : array of bool [h, w] or None
+        Pixels that are not valid for cloud or shadow (and their rim), and not for nodata.
+    """
 
     geobox: GeoBox
     pixels: Pixels
     cloud_fraction: float = 0.0
+    screened: npt.NDArray[np.bool_] | None = None
 
 
 def align_scene(
@@ -183,6 +196,7 @@ def read_ground(
         geobox=geobox,
         pixels=Pixels(pixels.data, seen & clear),
         cloud_fraction=cloud_fraction,
+        screened=seen & ~clear,
     )
 
 

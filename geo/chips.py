@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from odc.geo.geobox import GeoBox
+
+from geo.errors import GridError
+
+# Pixels are numbered by the nearest whole number, but the line between two numbers lies a little
+# beside the half: grids like Landsat's start at half pixels (their centres are at multiples of
+# 30 m), and there the noise of floating point, or rounding to even, would tear a scene apart.
+_NEAREST = 0.501
+_SAME_RESOLUTION = 1e-6  # relative; files differ in the last digits of a pixel's size
 
 
 @dataclass(frozen=True, order=True)
@@ -47,13 +56,26 @@ class Lattice:
     def _origin(self, geobox: GeoBox) -> tuple[int, int]:
         """Global row and column of a grid's first pixel."""
         affine = geobox.affine
-        return (
-            round(-affine.f / self.resolution_xy[1]),
-            round(affine.c / self.resolution_xy[0]),
-        )
+        rx, ry = self.resolution_xy
+        if (
+            max(abs(affine.a / rx - 1), abs(-affine.e / ry - 1)) > _SAME_RESOLUTION
+            or affine.b
+            or affine.d
+        ):
+            raise GridError(
+                f"a grid of pixels {affine.a:g}, {affine.b:g}, {affine.d:g}, {affine.e:g} does "
+                f"not fit a lattice of {rx:g} x {ry:g}; wanted north up, of the same resolution"
+            )
+        return math.floor(-affine.f / ry + _NEAREST), math.floor(affine.c / rx + _NEAREST)
 
     def cells_in(self, geobox: GeoBox) -> list[Cell]:
-        """Cells that lie wholly inside a grid, row by row."""
+        """Cells that lie wholly inside a grid, row by row.
+
+        Raises
+        ------
+        GridError
+            If the grid is not north up or of another resolution.
+        """
         row, col = self._origin(geobox)
         height, width = geobox.shape.yx
         size = self.lr_size
@@ -68,3 +90,9 @@ class Lattice:
         row, col = self._origin(geobox)
         top, left = cell.row * self.lr_size - row, cell.col * self.lr_size - col
         return slice(top, top + self.lr_size), slice(left, left + self.lr_size)
+
+    def geobox_of(self, cell: Cell, geobox: GeoBox) -> GeoBox:
+        """LR grid of a cell, on a scene's own pixels; may reach beyond the scene."""
+        rows, cols = self.window(cell, geobox)
+        shifted = geobox.translate_pix(cols.start, rows.start)
+        return GeoBox((self.lr_size, self.lr_size), shifted.affine, geobox.crs)

@@ -124,6 +124,8 @@ def cut_block(
     )
     s = pair.scale
     lr, lr_valid = ground.pixels.data, ground.pixels.valid
+    cloudy = np.zeros_like(lr_valid) if ground.screened is None else ground.screened
+    there = aerial.valid & (lr_valid | cloudy).repeat(s, axis=0).repeat(s, axis=1)  # [H, W]
     hr = to_dtype(aerial.data, lr.dtype)
     valid = aerial.valid & lr_valid.repeat(s, axis=0).repeat(s, axis=1)  # [H, W]
     chips = []
@@ -138,8 +140,8 @@ def cut_block(
                 lr[:, y : y + h, x : x + w],
                 hr[:, fine[0], fine[1]],
                 valid[fine],
-                clear_fraction=float(lr_valid[y : y + h, x : x + w].mean()),
-                aerial_fraction=float(aerial.valid[fine].mean()),
+                clear_fraction=float(1 - cloudy[y : y + h, x : x + w].mean()),
+                data_fraction=float(there[fine].mean()),
                 residual_dn=pair.alignment.residual_dn,
                 rules=rules,
             )
@@ -164,17 +166,25 @@ def judge_chip(
     valid: npt.NDArray[np.bool_],
     *,
     clear_fraction: float,
-    aerial_fraction: float,
+    data_fraction: float,
     residual_dn: Sequence[float],
     rules: CutRules,
 ) -> Chip:
-    """Keep or refuse one chip: enough good pixels, and the same ground in both."""
+    """Keep or refuse one chip: enough good pixels, and the same ground in both.
+
+    Parameters
+    ----------
+    clear_fraction : float
+        Share without cloud or shadow.
+    data_fraction : float
+        Share where both images have data, cloudy or not.
+    """
     valid_fraction = float(valid.mean())
     similarity, misfit = _compare(lr, hr, valid, residual_dn)
     reason, value, limit = None, None, None
     if valid_fraction < rules.min_valid:
         # Named by what takes more ground away.
-        reason = "cloud" if clear_fraction <= aerial_fraction else "nodata"
+        reason = "cloud" if clear_fraction <= data_fraction else "nodata"
         value, limit = valid_fraction, rules.min_valid
     elif similarity < rules.min_similarity and misfit > _MISFIT_LIMIT:
         reason, value, limit = "dissimilar_content", similarity, rules.min_similarity

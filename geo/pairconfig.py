@@ -23,7 +23,7 @@ class StoreConfig:
     lr_size : int
         LR pixels on a side of a chip.
     dtype : str
-        Of both images.
+        Of both images: integers or reals, for example ``uint16``.
     data_range : float
         The DN that means 1.0.
     split : SplitRule
@@ -40,6 +40,7 @@ class StoreConfig:
         object.__setattr__(self, "bands", tuple(self.bands))
         if not self.bands:
             raise ValueError("bands is empty; wanted at least one band name")
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         if self.scale not in (2, 4, 8):
             raise ValueError(f"scale is {self.scale}; wanted 2, 4 or 8")
         if self.lr_size < 8:
@@ -55,6 +56,16 @@ class StoreConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> StoreConfig:
         """Read what `to_dict` wrote."""
         return cls(**{**values, "split": SplitRule(**values["split"])})
+
+
+def _dtype_name(text: str) -> str:
+    try:
+        dtype = np.dtype(text)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "iuf":
+        raise ValueError(f"dtype is {text!r}; wanted integers or reals, for example uint16")
+    return dtype.name
 
 
 def default_data_range(dtype: str) -> float:

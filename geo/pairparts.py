@@ -55,6 +55,8 @@ def write_part(folder: Path, pairs: Sequence[PairData]) -> str:
                 # Bits of a plane's DN vary slowly: shuffled by bit they pack best.
                 compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
                 zarr_format=3,
+                # Pairs of nothing but zeros are written too, so that what is missing is lost.
+                config={"write_empty_chunks": True},
             )
             array[:] = data
         _force_to_disk(hidden)
@@ -88,17 +90,21 @@ def _context() -> Any:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)  # a handle costs next to nothing, opening costs a read
 def _open(folder: Path, part: str, key: str) -> Any:
     path = folder / part / key
     try:
         return ts.open(
-            {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}},
+            {
+                "driver": "zarr3",
+                "kvstore": {"driver": "file", "path": f"{path}/"},
+                "fill_missing_data_reads": False,  # a lost shard is an error, not a black image
+            },
             context=_context(),
             open=True,
             read=True,
         ).result()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise StoreError(
             f"{path}: missing or damaged, though the index refers to it; restore the folder or "
             "ingest again into a new store"
@@ -126,6 +132,9 @@ def read_pairs(folder: Path, places: Sequence[tuple[str, int]]) -> list[_Triple]
     for (part, index), (lr, hr, valid) in zip(places, futures, strict=True):
         try:
             triples.append((lr.result(), hr.result(), valid.result()))
-        except ValueError as error:
-            raise StoreError(f"{folder / part}: pair {index} cannot be read ({error})") from error
+        except (ValueError, OSError) as error:
+            raise StoreError(
+                f"{folder / part}: pair {index} is missing or damaged ({error}); restore the "
+                "folder or ingest again into a new store"
+            ) from error
     return triples

@@ -14,12 +14,15 @@ Schema (version 1); every row has an `identity`, and a store holds one row for e
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from geo.errors import StoreError
 
 SCHEMA = pa.schema(
     [
@@ -131,6 +134,30 @@ class PairData:
     valid: npt.NDArray[np.bool_]
 
 
+KINDS = ("pair", "rejection", "scenes")
+_ALWAYS = ("identity", "kind", "settings_digest")
+_OF_A_PAIR = ("part", "part_index", "pixels_sha256")
+
+
+def check_row(row: Row) -> None:
+    """Refuse a row that would poison the index for all who read it.
+
+    Raises
+    ------
+    StoreError
+        If a field is unknown, a field that the kind needs is missing, or the kind is unknown.
+    """
+    told = {key for key, value in row.items() if value is not None}
+    kind = row.get("kind")
+    needed = {*_ALWAYS, *(_OF_A_PAIR if kind == "pair" else ())}
+    if unknown := sorted(told - set(SCHEMA.names)):
+        raise StoreError(f"a row has unknown fields: {', '.join(unknown)}")
+    if missing := sorted(needed - told):
+        raise StoreError(f"a row of kind {kind!r} lacks {', '.join(missing)}")
+    if kind not in KINDS:
+        raise StoreError(f"a row is of kind {kind!r}; wanted one of {', '.join(KINDS)}")
+
+
 def pair_identity(
     satellite_id: str, aerial_id: str, crs: str, row: int, col: int, scale: int
 ) -> str:
@@ -157,4 +184,14 @@ def hash_pixels(
     for array in (lr, hr, valid):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def digest_rows(rows: pa.Table) -> str:
+    """Hash of what rows ordered by identity say, bookkeeping left out."""
+    digest = hashlib.sha256()
+    table = rows.select([name for name in rows.column_names if name not in BOOKKEEPING])
+    for batch in table.to_batches(max_chunksize=4096):
+        for row in batch.to_pylist():
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()

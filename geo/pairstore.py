@@ -6,7 +6,6 @@ at all; a worker that dies leaves at most a part that no row refers to.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -14,34 +13,25 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from geo.errors import StoreError
 from geo.pairconfig import StoreConfig
-from geo.pairparts import MOST_PAIRS, read_pairs, write_part
-from geo.pairrow import BOOKKEEPING, SCHEMA, PairData, Row, hash_pixels
+from geo.pairparts import MOST_PAIRS, write_part
+from geo.pairreader import Pair, PairReader
+from geo.pairrow import SCHEMA, PairData, Row, check_row, digest_rows, hash_pixels
+
+__all__ = ["Pair", "PairReader", "PairStore"]
 
 FORMAT_VERSION = 1
 _COMMIT_TRIES = 12
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Pixels of one pair: ``lr`` [C, h, w], ``hr`` [C, H, W], ``valid`` [H, W]."""
-
-    lr: npt.NDArray[Any]
-    hr: npt.NDArray[Any]
-    valid: npt.NDArray[np.bool_]
 
 
 class PairStore:
@@ -80,13 +70,13 @@ class PairStore:
         try:
             head = json.loads(file.read_text())
             version = head["format_version"]
+            if version != FORMAT_VERSION:  # asked first: other versions hold other things
+                raise StoreError(
+                    f"{file}: format version {version}; this skyscale reads {FORMAT_VERSION}"
+                )
             config = StoreConfig.from_dict(head["config"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise StoreError(f"{file}: damaged ({error}); restore it from a copy") from error
-        if version != FORMAT_VERSION:
-            raise StoreError(
-                f"{file}: format version {version}; this skyscale reads {FORMAT_VERSION}"
-            )
         return cls(Path(path), config)
 
     @classmethod
@@ -99,14 +89,11 @@ class PairStore:
             If the store has another configuration; the message names what differs.
         """
         folder = Path(path)
-        file = folder / "store.json"
-        if not file.exists():
-            if folder.exists() and any(folder.iterdir()):
-                raise StoreError(f"{folder}: not empty and no pair store; wanted a new folder")
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(str(folder / "index"), schema=SCHEMA, mode="ignore")
-            head = {"format_version": FORMAT_VERSION, "config": config.to_dict()}
-            _write_whole(file, json.dumps(head, indent=2) + "\n")
+        if not (folder / "store.json").exists():
+            try:
+                _create(folder, config)
+            except OSError as error:
+                raise StoreError(f"{folder}: no store can be made here ({error})") from error
         store = cls.open(folder)
         _check_same(folder, store.config, config)
         return store
@@ -114,9 +101,18 @@ class PairStore:
     def _table(self, version: int | None = None) -> DeltaTable:
         try:
             return DeltaTable(self._index, version=version)
-        except (TableNotFoundError, DeltaError) as error:
+        except (DeltaError, OSError, OverflowError) as error:
             what = "index" if version is None else f"version {version} of the index"
             raise StoreError(f"{self._index}: the {what} cannot be read ({error})") from error
+
+    def _read(self, table: DeltaTable, columns: list[str] | None) -> pa.Table:
+        try:
+            return table.to_pyarrow_table(columns=columns)
+        except (DeltaError, OSError, pa.ArrowInvalid) as error:
+            raise StoreError(
+                f"{self._index}: a file of the index is missing or damaged ({error}); restore the "
+                "folder or ingest again into a new store"
+            ) from error
 
     @property
     def version(self) -> int:
@@ -131,9 +127,15 @@ class PairStore:
         version: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
-        """Rows of the index, ordered by identity."""
+        """Rows of the index, ordered by identity.
+
+        Raises
+        ------
+        StoreError
+            If there is no such version, or the index is damaged.
+        """
         wanted = None if columns is None else sorted({*columns, "identity", "kind", "split"})
-        table = self._table(version).to_pyarrow_table(columns=wanted)
+        table = self._read(self._table(version), wanted)
         if kind is not None:
             table = table.filter(pc.equal(table["kind"], kind))
         if split is not None:
@@ -190,15 +192,18 @@ class PairStore:
         Raises
         ------
         StoreError
-            If other writers win too often in a row, or the disk refuses.
+            If a row is not whole, other writers win too often in a row, or the disk refuses.
         """
+        for row in rows:
+            check_row(row)
         latest = {row["identity"]: row for row in rows}
         for attempt in range(_COMMIT_TRIES):
-            new = self._unknown(latest)
+            table = self._table()
+            new = self._unknown(table, latest)
             if not new:
-                return self.version
+                return int(table.version())
             try:
-                return self._merge(new, message)
+                return _merge(table, new, message)
             except CommitFailedError:  # another writer was faster: look again, then try again
                 time.sleep(random.uniform(0.05, 0.2) * 1.6**attempt)
             except (DeltaError, OSError) as error:
@@ -207,40 +212,20 @@ class PairStore:
             f"{self._index}: other writers were faster {_COMMIT_TRIES} times in a row; try again"
         )
 
-    def _unknown(self, rows: Mapping[str, Row]) -> list[Row]:
+    def _unknown(self, table: DeltaTable, rows: Mapping[str, Row]) -> list[Row]:
         """Rows that say something the index does not."""
-        table = self.rows(columns=["settings_digest"])
+        columns = ["identity", "settings_digest", "kind"]
+        known = self._read(table, columns)
+        known = known.filter(pc.is_in(known["identity"], pa.array(list(rows), pa.string())))
         here = {
             identity: (digest, kind)
-            for identity, digest, kind in zip(
-                *(table[c].to_pylist() for c in ("identity", "settings_digest", "kind")),
-                strict=True,
-            )
+            for identity, digest, kind in zip(*(known[c].to_pylist() for c in columns), strict=True)
         }
         return [
             row
             for identity, row in rows.items()
             if here.get(identity) != (row["settings_digest"], row["kind"])
         ]
-
-    def _merge(self, rows: Sequence[Row], message: str) -> int:
-        source = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-        table = self._table()
-        (
-            table.merge(
-                source,
-                predicate="old.identity = new.identity",
-                source_alias="new",
-                target_alias="old",
-                commit_properties=CommitProperties(custom_metadata={"skyscale": message}),
-            )
-            .when_matched_update_all(
-                "old.settings_digest != new.settings_digest OR old.kind != new.kind"
-            )
-            .when_not_matched_insert_all()
-            .execute()
-        )
-        return int(table.version())
 
     def reader(
         self,
@@ -250,19 +235,16 @@ class PairStore:
         categories: Sequence[str] | None = None,
     ) -> PairReader:
         """Pairs by index, as of a version (the newest by default)."""
-        version = self.version if version is None else version
-        table = self.rows(kind="pair", split=split, version=version)
-        if categories is not None:
-            table = table.filter(pc.is_in(table["category"], pa.array(list(categories))))
-        return PairReader(self.path, self.config, table, version)
+        return PairReader(
+            store=self,
+            version=self.version if version is None else version,
+            split=split,
+            categories=None if categories is None else tuple(categories),
+        )
 
     def digest(self, version: int | None = None) -> str:
         """Hash of all pairs (identities, metadata, pixels), whatever order they came in."""
-        digest = hashlib.sha256()
-        for row in self.rows(kind="pair", version=version).to_pylist():
-            told = {k: v for k, v in row.items() if k not in BOOKKEEPING}
-            digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
+        return digest_rows(self.rows(kind="pair", version=version))
 
     def summary(self, version: int | None = None) -> dict[str, Any]:
         """Count what the store holds."""
@@ -281,7 +263,7 @@ class PairStore:
             "scale": self.config.scale,
             "lr_size": self.config.lr_size,
             "data_range": self.config.data_range,
-            "digest": self.digest(version),
+            "digest": digest_rows(pairs),
         }
 
     def vacuum_parts(self, *, older_than_s: float = 24 * 3600) -> list[str]:
@@ -289,12 +271,10 @@ class PairStore:
 
         A part is written before its rows are committed, so young ones may still be on their way.
         """
-        table = self._table()
-        used: set[str] = set()
-        for version in range(int(table.version()) + 1):
-            used.update(
-                p for p in self.rows(version=version, columns=["part"])["part"].to_pylist() if p
-            )
+        # The files of the index, the outdated ones too, hold the rows of every version.
+        used: set[str | None] = set()
+        for file in Path(self._index).glob("*.parquet"):
+            used.update(pq.read_table(file, columns=["part"])["part"].to_pylist())
         removed = []
         for folder in self.parts.iterdir():
             old = time.time() - folder.stat().st_mtime > older_than_s
@@ -304,60 +284,65 @@ class PairStore:
         return removed
 
 
-class PairReader:
-    """Pairs of a split by index, ordered by identity; picklable, safe to use from threads.
-
-    Parameters
-    ----------
-    path : Path
-    config : StoreConfig
-    table : pyarrow.Table
-        Rows of the pairs.
-    version : int
-    """
-
-    def __init__(self, path: Path, config: StoreConfig, table: pa.Table, version: int) -> None:
-        self.path = path
-        self.config = config
-        self.version = version
-        self.table = table
-
-    def __len__(self) -> int:
-        return int(self.table.num_rows)
-
-    @cached_property
-    def _places(self) -> list[tuple[str, int]]:
-        parts, indexes = (self.table[c].to_pylist() for c in ("part", "part_index"))
-        return list(zip(parts, indexes, strict=True))
-
-    def read(self, indices: Sequence[int]) -> list[Pair]:
-        """Pixels of pairs, in the order asked for.
-
-        Raises
-        ------
-        StoreError
-            If a part is missing or damaged.
-        """
-        places = [self._places[int(i)] for i in indices]
-        return [Pair(*triple) for triple in read_pairs(self.path / "parts", places)]
-
-    def row(self, index: int) -> dict[str, Any]:
-        """What the index says of a pair."""
-        return dict(self.table.slice(index, 1).to_pylist()[0])
-
-
 def _count(column: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(Counter(v for v in column.to_pylist() if v is not None).items()))
 
 
-def _write_whole(file: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
+def _merge(table: DeltaTable, rows: Sequence[Row], message: str) -> int:
+    source = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    (
+        table.merge(
+            source,
+            predicate="old.identity = new.identity",
+            source_alias="new",
+            target_alias="old",
+            commit_properties=CommitProperties(custom_metadata={"skyscale": message}),
+        )
+        .when_matched_update_all(
+            "old.settings_digest != new.settings_digest OR old.kind != new.kind"
+        )
+        .when_not_matched_insert_all()
+        .execute()
+    )
+    return int(table.version())
+
+
+def _create(folder: Path, config: StoreConfig) -> None:
+    """Make an empty store; store.json comes last, so half a store is none and is made whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts, index, file = (folder / name for name in ("parts", "index", "store.json"))
+    strangers = {
+        path.name
+        for path in folder.iterdir()
+        if path not in (parts, index, file) and not path.name.startswith(".store.json.")
+    }
+    if strangers or (parts.exists() and any(parts.iterdir()) and not file.exists()):
+        raise StoreError(f"{folder}: not empty and no pair store; wanted a new folder")
+    parts.mkdir(exist_ok=True)
+    try:
+        DeltaTable.create(str(index), schema=SCHEMA, mode="ignore")
+    except DeltaError as error:
+        if not DeltaTable.is_deltatable(str(index)):  # not just another process that was faster
+            raise StoreError(f"{index}: the index cannot be made ({error})") from error
+    head = {"format_version": FORMAT_VERSION, "config": config.to_dict()}
+    _write_once(file, json.dumps(head, indent=2) + "\n")
+
+
+def _write_once(file: Path, text: str) -> None:
+    """Write a small file whole or not at all, and never over another's."""
     hidden = file.with_name(f".{file.name}.{os.getpid()}")
     with hidden.open("w") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-    hidden.replace(file)
+    try:
+        os.link(hidden, file)
+    except FileExistsError:
+        pass  # another process made the store at the same time; the caller compares
+    except OSError:  # no hard links on this file system
+        hidden.replace(file)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _check_same(folder: Path, got: StoreConfig, wanted: StoreConfig) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from geo.errors import StoreError
 from geo.pairconfig import StoreConfig, default_data_range
-from geo.pairrow import PairData, Row, pair_identity
+from geo.pairrow import PairData, Row, hash_pixels, pair_identity
 from geo.pairstore import PairStore
 from geo.splits import SplitRule
 
@@ -55,6 +55,18 @@ def make_pair(number: int, config: StoreConfig = CONFIG, digest: str = "a") -> P
 def ingest(store: PairStore, numbers: range, digest: str = "a") -> int:
     rows = store.write_part([make_pair(n, store.config, digest) for n in numbers])
     return store.commit(rows, "test")
+
+
+def check_whole(store: PairStore) -> int:
+    """Every pair is there once, and its pixels are those that its row vouches for."""
+    reader = store.reader()
+    identities = reader.rows["identity"].to_pylist()
+    assert len(identities) == len(set(identities))
+    for index, pair in enumerate(reader.read(range(len(reader)))):
+        row = reader.row(index)
+        assert hash_pixels(pair.lr, pair.hr, pair.valid) == row["pixels_sha256"]
+        np.testing.assert_array_equal(pair.hr, make_pair(row["col"], store.config).hr)
+    return len(reader)
 
 
 @pytest.fixture
@@ -134,11 +146,30 @@ def test_the_digest_knows_pixels_and_not_the_order(tmp_path: Path) -> None:
     assert other.digest() != one.digest()
 
 
+def test_the_digest_knows_metadata_and_not_who_ingested(tmp_path: Path) -> None:
+    told: list[Row] = [{"ingested_by": "brave-otter"}, {"ingested_by": "calm-hare"}, {"dy_px": 0.5}]
+    digests = []
+    for number, more in enumerate(told):
+        store = PairStore.create_or_open(tmp_path / str(number), CONFIG)
+        pair = make_pair(0)
+        more = {**pair.row, **more}
+        store.commit(
+            store.write_part([PairData(row=more, lr=pair.lr, hr=pair.hr, valid=pair.valid)]), "test"
+        )
+        digests.append(store.digest())
+        assert store.reader().digest == store.summary()["digest"] == digests[-1]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_reader_sees_one_version_and_travels(store: PairStore) -> None:
     ingest(store, range(3))
     reader = store.reader("train")
     ingest(store, range(3, 9))
-    copy = pickle.loads(pickle.dumps(reader))
+    travelling = pickle.dumps(reader)
+    assert len(travelling) < 2000  # no rows, no pixels
+    copy = pickle.loads(travelling)
+    assert (copy.bands, copy.scale, copy.data_range) == (CONFIG.bands, 2, 10000)
+    assert copy.digest == reader.digest
     assert len(copy) == len(reader) == 1
     np.testing.assert_array_equal(copy.read([0])[0].hr, make_pair(0).hr)
     assert len(store.reader("train")) == 3
@@ -161,9 +192,92 @@ def test_damage_is_named(store: PairStore, tmp_path: Path) -> None:
     part.rename(tmp_path / "gone")
     with pytest.raises(StoreError, match="missing or damaged"):
         reader.read([0])
-    (store.path / "store.json").write_text("{")
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(StoreError, match="version 99"):
+        store.rows(version=99)
+
+
+HEADS = {
+    "{": "damaged",
+    "[]": "damaged",
+    '{"format_version": 1, "config": {"bands": []}}': "damaged",
+    '{"format_version": 2, "config": {"colour": 3}}': "format version 2",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), HEADS.items(), ids=range(len(HEADS)))
+def test_a_head_that_cannot_be_read_is_named(store: PairStore, text: str, told: str) -> None:
+    (store.path / "store.json").write_text(text)
+    with pytest.raises(StoreError, match=told):
         PairStore.open(store.path)
+
+
+@pytest.mark.parametrize("loss", ["gone", "cut short"])
+@pytest.mark.parametrize("key", ["lr", "hr", "valid"])
+def test_lost_pixels_are_an_error_and_never_black(store: PairStore, key: str, loss: str) -> None:
+    ingest(store, range(2))
+    reader = store.reader()
+    [shard] = (
+        f for f in (store.parts / reader.row(0)["part"] / key / "c").rglob("*") if f.is_file()
+    )
+    if loss == "gone":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[:-50])
+    with pytest.raises(StoreError, match="missing or damaged"):
+        reader.read([0])
+
+
+def test_pairs_of_zeros_are_kept(store: PairStore) -> None:
+    pair = make_pair(0)
+    dark = PairData(row=pair.row, lr=pair.lr * 0, hr=pair.hr * 0, valid=pair.valid & False)
+    store.commit(store.write_part([dark]), "test")
+    [read] = store.reader().read([0])
+    assert not read.lr.any()
+    assert not read.hr.any()
+    assert not read.valid.any()
+
+
+@pytest.mark.parametrize("loss", ["gone", "cut short"])
+def test_a_damaged_index_is_named(store: PairStore, loss: str) -> None:
+    ingest(store, range(2))
+    for file in (store.path / "index").glob("*.parquet"):
+        file.unlink() if loss == "gone" else file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(StoreError, match="index is missing or damaged"):
+        store.summary()
+
+
+HALVES: dict[str, Row] = {
+    "lacks part": make_pair(0).row,
+    "lacks settings_digest": {"identity": "x", "kind": "rejection", "reason": "cloud"},
+    "unknown fields: colour": {**make_pair(0).row, "colour": 3},  # type: ignore[typeddict-unknown-key]
+    "of kind 'chip'": {**make_pair(0).row, "kind": "chip"},
+}
+
+
+@pytest.mark.parametrize(("told", "row"), HALVES.items(), ids=HALVES)
+def test_half_a_row_never_enters(store: PairStore, told: str, row: Row) -> None:
+    version = store.version
+    with pytest.raises(StoreError, match=told):
+        store.commit([{**make_pair(1).row, "kind": "rejection", "reason": "cloud"}, row], "test")
+    assert store.version == version
+    assert store.rows().num_rows == 0
+
+
+def test_a_store_whose_making_was_killed_is_made_whole(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "index" / "_delta_log").mkdir(parents=True)
+    (tmp_path / ".store.json.123").write_text("{")
+    store = PairStore.create_or_open(tmp_path, CONFIG)
+    ingest(store, range(2))
+    (tmp_path / "store.json").unlink()  # this is no half-made store: it holds pairs
+    with pytest.raises(StoreError, match="not empty"):
+        PairStore.create_or_open(tmp_path, CONFIG)
+
+
+def test_a_file_is_no_place_for_a_store(tmp_path: Path) -> None:
+    (tmp_path / "scene.tif").write_text("pixels")
+    with pytest.raises(StoreError, match="no store can be made"):
+        PairStore.create_or_open(tmp_path / "scene.tif", CONFIG)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -184,12 +298,23 @@ def test_vacuum_takes_old_parts_that_nothing_refers_to(store: PairStore) -> None
     store.write_part([make_pair(7)])
     assert store.vacuum_parts() == []
     assert len(store.vacuum_parts(older_than_s=-1)) == 1
-    assert len(store.reader().read(range(2))) == 2
+    assert check_whole(store) == 2
+
+
+def test_vacuum_spares_parts_of_earlier_versions(store: PairStore) -> None:
+    first = ingest(store, range(2))
+    ingest(store, range(2), digest="b")
+    assert store.vacuum_parts(older_than_s=-1) == []
+    assert len(store.reader(version=first).read(range(2))) == 2
 
 
 def test_configuration_survives_a_round_trip() -> None:
     config = StoreConfig(bands=("red",), scale=8, dtype="uint8", split=SplitRule(block_chips=2))
     assert StoreConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert StoreConfig(bands=("red",), dtype="u2").dtype == "uint16"
+    for dtype in ("colour", "complex64"):
+        with pytest.raises(ValueError, match="dtype is"):
+            StoreConfig(bands=("red",), dtype=dtype)
     assert [default_data_range(d) for d in ("uint8", "uint16", "float32")] == [255, 10000, 1]
 
 
@@ -207,7 +332,7 @@ for n in range(start, start + 8):
 def run_python(code: str, store: PairStore, *arguments: str) -> subprocess.Popen[bytes]:
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", code, str(store.path), here, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @pytest.mark.slow
@@ -216,9 +341,30 @@ def test_two_writers_at_once_lose_and_double_nothing(store: PairStore) -> None:
     for writer in writers:
         writer.communicate()
     assert [w.returncode for w in writers] == [0, 0]
-    identities = store.rows(kind="pair")["identity"].to_pylist()
-    assert len(identities) == len(set(identities)) == 14
-    assert len(store.reader().read(range(14))) == 14
+    assert check_whole(store) == 14
+
+
+_CREATE = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from test_pairstore import CONFIG, PairStore, ingest
+print("ready", flush=True)
+sys.stdin.readline()
+ingest(PairStore.create_or_open(sys.argv[1] + "/new", CONFIG), range(3))
+"""
+
+
+@pytest.mark.slow
+def test_two_may_make_the_same_store_at_once(store: PairStore) -> None:
+    makers = [run_python(_CREATE, store) for _ in range(2)]
+    (store.path / "new").mkdir()
+    for maker in makers:
+        assert maker.stdout is not None
+        maker.stdout.readline()
+    for maker in makers:
+        maker.communicate(b"go\n")
+    assert [m.returncode for m in makers] == [0, 0]
+    assert check_whole(PairStore.open(store.path / "new")) == 3
 
 
 _INGEST_FOREVER = """
@@ -243,12 +389,12 @@ def test_a_killed_ingest_leaves_whole_commits_and_goes_on(store: PairStore) -> N
         time.sleep(rng.uniform(0.3, 1.2))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        process.stdout.close()
+        process.communicate()
         numbers = sorted(store.rows(kind="pair")["col"].to_pylist())
         assert numbers == list(range(len(numbers)))  # commits in order, none lost, none doubled
         assert len(numbers) >= seen
         seen = len(numbers)
-        assert len(store.reader().read(range(seen))) == seen
+        assert check_whole(store) == seen
     assert seen > 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -41,6 +43,41 @@ def test_no_training_chip_comes_near_held_out_ground(rule: SplitRule, row: int, 
     if rule.split_of(Cell(row, col), "EPSG:32633") == "train":
         around = {bare.split_of(Cell(row + y, col + x), "EPSG:32633") for y in near for x in near}
         assert around == {"train"}
+
+
+@given(rules, places, places)
+def test_validation_ground_keeps_away_from_test_ground(rule: SplitRule, row: int, col: int) -> None:
+    near = range(-rule.buffer_chips, rule.buffer_chips + 1)
+    bare = SplitRule(block_chips=rule.block_chips, buffer_chips=0)
+    if rule.split_of(Cell(row, col), "EPSG:32633") == "val":
+        around = {bare.split_of(Cell(row + y, col + x), "EPSG:32633") for y in near for x in near}
+        assert "test" not in around
+
+
+@given(rules, places, places)
+def test_test_ground_gives_nothing_away(rule: SplitRule, row: int, col: int) -> None:
+    bare = SplitRule(block_chips=rule.block_chips, buffer_chips=0)
+    if bare.split_of(Cell(row, col), "EPSG:32633") == "test":
+        assert rule.split_of(Cell(row, col), "EPSG:32633") == "test"
+
+
+def test_a_side_is_the_same_in_every_process() -> None:
+    # Python's own hash of text differs from process to process, and would leak test ground.
+    code = (
+        "from geo.splits import SplitRule; from geo.chips import Cell; r = SplitRule();"
+        "print([r.split_of(Cell(i, 3 * i), 'EPSG:32633') for i in range(-30, 30)])"
+    )
+    rule = SplitRule()
+    here = [rule.split_of(Cell(i, 3 * i), "EPSG:32633") for i in range(-30, 30)]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(here)
+
+
+def test_another_crs_is_another_draw() -> None:
+    rule = SplitRule(block_chips=1, buffer_chips=0)
+    cells = [Cell(r, c) for r in range(12) for c in range(12)]
+    draws = {tuple(rule.split_of(c, crs) for c in cells) for crs in ("EPSG:32633", "EPSG:32634")}
+    assert len(draws) == 2
 
 
 PUBLISHED = ["train", "train", "val", "train", "train", "test", "train", "train", "train"]

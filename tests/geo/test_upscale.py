@@ -407,7 +407,7 @@ def test_bands_are_taken_by_name_in_the_models_order(named: str, tmp_path: Path)
 def test_bands_without_names_are_taken_by_count(nameless: str, tmp_path: Path) -> None:
     plan = plan_upscale(nameless, tmp_path / "o.tif", facts_of("red", "green"))
     assert [ref.index for ref in plan.source] == [1, 2]
-    with pytest.raises(BandError, match=r"gray, band2; net wants red, green, blue"):
+    with pytest.raises(BandError, match=r"band1, band2; net wants red, green, blue"):
         plan_upscale(nameless, tmp_path / "o.tif", facts_of("red", "green", "blue"))
 
 
