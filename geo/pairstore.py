@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, QueryBuilder
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from geo.errors import StoreError
@@ -105,9 +105,14 @@ class PairStore:
             what = "index" if version is None else f"version {version} of the index"
             raise StoreError(f"{self._index}: the {what} cannot be read ({error})") from error
 
-    def _read(self, table: DeltaTable, columns: list[str] | None) -> pa.Table:
+    def _read(self, table: DeltaTable, columns: Sequence[str]) -> pa.Table:
+        # By delta-rs's own engine: `to_pyarrow_table` reads through Python code on Arrow's threads
+        # and aborts one short process in twenty as it ends, after its work is done
+        # (delta-io/delta-rs#2184, apache/arrow#34314).
+        names = ", ".join(f'"{name}"' for name in columns)
         try:
-            return table.to_pyarrow_table(columns=columns)
+            result = QueryBuilder().register("rows", table).execute(f"SELECT {names} FROM rows")
+            return pa.table(result).cast(pa.schema([SCHEMA.field(name) for name in columns]))
         except (DeltaError, OSError, pa.ArrowInvalid) as error:
             raise StoreError(
                 f"{self._index}: a file of the index is missing or damaged ({error}); restore the "
@@ -134,7 +139,8 @@ class PairStore:
         StoreError
             If there is no such version, or the index is damaged.
         """
-        wanted = None if columns is None else sorted({*columns, "identity", "kind", "split"})
+        more = SCHEMA.names if columns is None else columns
+        wanted = [n for n in SCHEMA.names if n in {*more, "identity", "kind", "split"}]
         table = self._read(self._table(version), wanted)
         if kind is not None:
             table = table.filter(pc.equal(table["kind"], kind))
