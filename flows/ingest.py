@@ -18,7 +18,7 @@ from flows.runtime import dask_client, run_all
 from geo.errors import GeoError
 
 if TYPE_CHECKING:
-    from geo.catalog import Refusal, Scene
+    from geo.catalog.scene import Refusal, Scene
     from geo.decisions import PairingRules
     from geo.landcover import LandCover
     from geo.match import Candidate, MatchRules
@@ -60,7 +60,7 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
 )
 def find_scenes(satellite: str, aerial: str) -> dict[str, tuple[list[Scene], list[Refusal]]]:
     """List the scenes of both sides."""
-    from geo.catalog import read_scenes
+    from geo.catalog.sources import read_scenes
 
     found = {"satellite": read_scenes(satellite), "aerial": read_scenes(aerial)}
     for side, (scenes, refusals) in found.items():

@@ -18,7 +18,7 @@ from flows.errors import UsageError
 from flows.runtime import dask_client, run_all
 
 if TYPE_CHECKING:
-    from geo.catalog import Scene
+    from geo.catalog.scene import Mask, Scene
     from geo.raster_io import RasterInfo, Source
     from geo.reporting.plan import ReportPlan
 
@@ -89,7 +89,7 @@ def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
 
     info = inspect_raster(config.sr)
     store = PairStore.open(config.store) if config.store else None
-    lr, classification, lr_time = _lr(config, info)
+    lr, masks, lr_time = _lr(config, info)
     reference, gap_days, reference_id = _reference(
         config.reference, info, _time_of(info) or lr_time
     )
@@ -97,7 +97,7 @@ def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
         config.sr,
         reference,
         lr=lr,
-        classification=classification,
+        masks=masks,
         tile_lr=store.config.lr_size if store else config.tile,
         data_range=store.config.data_range if store else None,
         split_rule=store.config.split if store else None,
@@ -122,7 +122,7 @@ def _reference(
     source: str, info: RasterInfo, time: datetime | None
 ) -> tuple[Source, float | None, str]:
     """Bands of the reference, its distance in days, its name."""
-    from geo.catalog import RASTER_SUFFIXES
+    from geo.catalog.folder import RASTER_SUFFIXES
 
     if Path(source).suffix.lower() in RASTER_SUFFIXES:
         return _bands_of_raster(source, info.bands), None, Path(source).name
@@ -141,7 +141,8 @@ def _bands_of_raster(source: str, wanted: Sequence[str]) -> Source:
 
 def _nearest(source: str, info: RasterInfo, time: datetime | None) -> Scene:
     """The scene that covers the region best and, among equals, lies nearest in time."""
-    from geo.catalog import lonlat_footprint, read_scenes
+    from geo.catalog.folder import lonlat_footprint
+    from geo.catalog.sources import read_scenes
 
     scenes, _ = read_scenes(source)
     region = lonlat_footprint(info.geobox, info.href)
@@ -162,24 +163,22 @@ def _nearest(source: str, info: RasterInfo, time: datetime | None) -> Scene:
 
 def _lr(
     config: ReportFlowConfig, info: RasterInfo
-) -> tuple[Source | None, str | None, datetime | None]:
-    """LR bands, their classification and their time: as told, or as the tags of SR say."""
+) -> tuple[Source | None, tuple[Mask, ...], datetime | None]:
+    """LR bands, their masks and their time: as told, or as the tags of SR say."""
     from flows.upscale import pick_scene
-    from geo.catalog import RASTER_SUFFIXES
+    from geo.catalog.folder import RASTER_SUFFIXES
 
     lr = config.lr or info.tags.get("SKYSCALE_SOURCE", "")
     if not lr or ("," in lr and not config.lr):
         say("report: no LR raster given, so there is no bicubic beside the scores (--lr)")
-        return None, None, None
+        return None, (), None
     if Path(lr).suffix.lower() in RASTER_SUFFIXES:
         if not config.lr and not Path(lr).exists():
             say(f"report: {lr}, which SR was made from, is gone; no bicubic beside the scores")
-            return None, None, None
-        return _bands_of_raster(lr, info.bands), None, None
+            return None, (), None
+        return _bands_of_raster(lr, info.bands), (), None
     scene = pick_scene(lr)
-    classification = scene.classification
-    href = classification.href if classification else None
-    return scene.band_refs(info.bands), href, scene.time
+    return scene.band_refs(info.bands), scene.masks, scene.time
 
 
 @task(name="score tiles", cache_policy=NO_CACHE)

@@ -100,7 +100,8 @@ def plan_region(
     config: UpscaleFlowConfig, model: ModelSource
 ) -> tuple[UpscalePlan, dict[str, str]]:
     """Decide everything from headers; also tags that say where the output comes from."""
-    from geo.catalog import RASTER_SUFFIXES, read_scenes
+    from geo.catalog.folder import RASTER_SUFFIXES
+    from geo.catalog.sources import read_scenes
     from geo.upscale import UpscaleConfig, plan_upscale
 
     try:
@@ -130,7 +131,7 @@ def pick_scene(source: str, start: str | None = None, end: str | None = None) ->
     UsageError
         If there is none, or more than one.
     """
-    from geo.catalog import read_scenes
+    from geo.catalog.sources import read_scenes
     from geo.match import parse_day
 
     scenes, refusals = read_scenes(source)

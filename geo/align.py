@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
+from geo.catalog.scene import Mask
 from geo.coregister import (
     Registration,
     RegistrationRules,
@@ -22,9 +22,9 @@ from geo.coregister import (
     measure_window,
     spread_windows,
 )
+from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit, fit_colours
-from geo.quality import screen_clouds
-from geo.raster_io import Pixels, Source, read_window
+from geo.raster_io import Pixels, Source
 from geo.warp import warp_to
 
 _FIRST_WINDOWS = 8
@@ -93,27 +93,6 @@ class Alignment:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroundWindow:
-    """A piece of the satellite scene.
-
-    Parameters
-    ----------
-    geobox : GeoBox
-    pixels : Pixels
-        Cloud, shadow and nodata are not valid.
-    cloud_fraction : float
-        Of the pixels that are not nodata, as classified.
-    screened : array of bool [h, w] or None
-        Pixels that are not valid for cloud or shadow (and their rim), and not for nodata.
-    """
-
-    geobox: GeoBox
-    pixels: Pixels
-    cloud_fraction: float = 0.0
-    screened: npt.NDArray[np.bool_] | None = None
-
-
 def align_scene(
     lr: Pixels,
     lr_geobox: GeoBox,
@@ -148,7 +127,7 @@ def align_source(
     reference: Source,
     *,
     area: tuple[slice, slice],
-    classification: str | None = None,
+    masks: Sequence[Mask] = (),
     rules: AlignRules | None = None,
 ) -> Alignment:
     """Align an aerial scene to a satellite raster, reading only windows of it.
@@ -163,8 +142,8 @@ def align_source(
         The aerial scene, the same bands.
     area : (rows, cols)
         Pixels of the satellite scene where the two overlap.
-    classification : str, optional
-        Href of a scene classification (SCL).
+    masks : sequence of Mask
+        What tells its good pixels from bad ones.
     """
     rules = rules or AlignRules()
     top, left = area[0].start, area[1].start
@@ -173,31 +152,8 @@ def align_source(
     for rows, cols in spread_windows(shape, rules.registration):
         rows = slice(rows.start + top, rows.stop + top)
         cols = slice(cols.start + left, cols.stop + left)
-        windows.append(read_ground(target, target_geobox, rows, cols, classification))
+        windows.append(read_ground(target, target_geobox, rows, cols, masks))
     return align_windows(windows, reference, rules=rules)
-
-
-def read_ground(
-    target: Source,
-    target_geobox: GeoBox,
-    rows: slice,
-    cols: slice,
-    classification: str | None = None,
-) -> GroundWindow:
-    """Read a window of the satellite scene; cloud, shadow and nodata are not valid."""
-    geobox = target_geobox[rows, cols]
-    pixels = read_window(target, rows, cols)
-    if classification is None:
-        return GroundWindow(geobox=geobox, pixels=pixels)
-    clear, cloudy = screen_clouds(classification, geobox)
-    seen = pixels.valid
-    cloud_fraction = float(cloudy[seen].mean()) if seen.any() else 0.0
-    return GroundWindow(
-        geobox=geobox,
-        pixels=Pixels(pixels.data, seen & clear),
-        cloud_fraction=cloud_fraction,
-        screened=seen & ~clear,
-    )
 
 
 def align_windows(

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from geo.align import Alignment, read_aligned, read_ground
+from geo.align import Alignment, read_aligned
+from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
+from geo.ground import read_ground
 from geo.raster_io import Source
 from geo.sensor import degrade
 
@@ -82,14 +84,14 @@ class AlignedPair:
         The same bands of both.
     geobox : GeoBox
         The satellite's whole grid.
-    classification : str or None
-        Href of the satellite's scene classification.
+    masks : sequence of Mask
+        What tells the satellite's good pixels from bad ones.
     """
 
     satellite: Source
     aerial: Source
     geobox: GeoBox
-    classification: str | None
+    masks: Sequence[Mask]
     alignment: Alignment
     scale: int
 
@@ -117,7 +119,7 @@ def cut_block(
         pair.geobox,
         slice(top, bottom),
         slice(left, right),
-        pair.classification,
+        pair.masks,
     )
     aerial = read_aligned(
         pair.aerial, ground.geobox.zoom_out(1 / pair.scale), pair.alignment, scale=pair.scale

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from geo.align import Alignment, AlignRules
-from geo.catalog import Asset, Refusal
+from geo.catalog.scene import Asset, Refusal
 from geo.cut import CutRules
 from geo.errors import GeoError
 from geo.match import Candidate, Rejection

@@ -70,3 +70,9 @@ class UpscaleError(GeoError):
 
 class ReportError(GeoError):
     """A region cannot be scored."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said, without its stack of causes."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

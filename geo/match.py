@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import shapely
 
-from geo.catalog import Scene
+from geo.catalog.scene import Scene
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from geo.align import Alignment, align_source
+from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.cut import AlignedPair, Chip, cut_block
 from geo.decisions import PairingRules, alignment_facts, scene_facts
@@ -41,7 +42,8 @@ class ScenePair:
         Of the satellite.
     area : (rows, cols)
         Pixels of the satellite scene over the common ground.
-    classification : str or None
+    masks : tuple of Mask
+        Of the satellite.
     """
 
     candidate: Candidate
@@ -50,7 +52,7 @@ class ScenePair:
     geobox: GeoBox
     dtype: str
     area: tuple[slice, slice]
-    classification: str | None
+    masks: tuple[Mask, ...]
 
 
 def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
@@ -74,7 +76,6 @@ def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
             )
     geobox = source_geobox(satellite)
     _check_detail(geobox, infos[aerial[0].href].geobox, candidate, rules.scale)
-    classification = candidate.satellite.classification
     return ScenePair(
         candidate=candidate,
         satellite=satellite,
@@ -82,7 +83,7 @@ def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
         geobox=geobox,
         dtype=infos[satellite[0].href].dtype,
         area=_area_of(geobox, candidate.overlap, candidate.satellite.id),
-        classification=None if classification is None else classification.href,
+        masks=candidate.satellite.masks,
     )
 
 
@@ -137,7 +138,7 @@ def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
         pair.geobox,
         pair.aerial,
         area=pair.area,
-        classification=pair.classification,
+        masks=pair.masks,
         rules=rules.align,
     )
 
@@ -262,7 +263,7 @@ def pair_block(job: BlockJob) -> list[Row]:
         satellite=pair.satellite,
         aerial=pair.aerial,
         geobox=pair.geobox,
-        classification=pair.classification,
+        masks=pair.masks,
         alignment=job.alignment,
         scale=rules.scale,
     )

@@ -20,7 +20,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from geo.errors import BandError, GridError, SourceError
+from geo.errors import BandError, GridError, SourceError, first_line
 
 # A missing georeference is judged by `inspect_raster`, with a reason for the user. The filter
 # stands here because filters are one for all threads: set and reset around each opening, they
@@ -134,7 +134,7 @@ def open_raster(href: str) -> Iterator[rasterio.DatasetReader]:
         dataset = rasterio.open(href)
     except RasterioError as error:
         raise SourceError(
-            f"{href}: not a raster that GDAL can open ({_first_line(error)})",
+            f"{href}: not a raster that GDAL can open ({first_line(error)})",
             href=href,
             cause="unreadable",
         ) from error
@@ -143,16 +143,11 @@ def open_raster(href: str) -> Iterator[rasterio.DatasetReader]:
             yield dataset
         except RasterioError as error:
             raise SourceError(
-                f"{href}: reading failed ({_first_line(error.__cause__ or error)}); "
+                f"{href}: reading failed ({first_line(error.__cause__ or error)}); "
                 "the file may be damaged or incomplete",
                 href=href,
                 cause="unreadable",
             ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def inspect_raster(href: str) -> RasterInfo:
@@ -212,7 +207,7 @@ def _crs_text(href: str, crs: rasterio.crs.CRS) -> str:
         return f"EPSG:{epsg}" if epsg else str(crs.to_wkt())
     except RasterioError as error:
         raise SourceError(
-            f"{href}: unknown CRS ({_first_line(error)})", href=href, cause="unknown_crs"
+            f"{href}: unknown CRS ({first_line(error)})", href=href, cause="unknown_crs"
         ) from error
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from geo.align import Alignment, AlignRules, GroundWindow, align_windows, read_ground
+from geo.align import Alignment, AlignRules, align_windows
+from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.coregister import RegistrationRules, spread_windows
 from geo.errors import GridError, ReportError
+from geo.ground import GroundWindow, read_ground
 from geo.landcover import LandCover
 from geo.pairconfig import default_data_range
 from geo.pairing import blocks_of
@@ -32,8 +34,8 @@ class ReportPlan:
         The aerial scene, in the bands of `sr`.
     lr : Source or None
         The satellite scene that `sr` was made from.
-    classification : str or None
-        Its scene classification: clouds are not scored.
+    masks : tuple of Mask
+        Of the satellite scene: clouds are not scored.
     sr_geobox, lr_geobox : GeoBox
     bands : tuple of str
     scale : int
@@ -52,7 +54,7 @@ class ReportPlan:
     sr: str
     reference: Source
     lr: Source | None
-    classification: str | None
+    masks: tuple[Mask, ...]
     sr_geobox: GeoBox
     lr_geobox: GeoBox
     bands: tuple[str, ...]
@@ -82,7 +84,7 @@ def plan_report(
     reference: Source,
     *,
     lr: Source | None = None,
-    classification: str | None = None,
+    masks: Sequence[Mask] = (),
     tile_lr: int = 32,
     data_range: float | None = None,
     split_rule: SplitRule | None = None,
@@ -108,7 +110,7 @@ def plan_report(
         windows = _windows_of_sr(sr, coarse, scale, rules.registration)
     else:
         windows = [
-            read_ground(lr, coarse, rows, cols, classification)
+            read_ground(lr, coarse, rows, cols, masks)
             for rows, cols in spread_windows(coarse.shape.yx, rules.registration)
         ]
     alignment = align_windows(windows, reference, rules=rules)
@@ -131,7 +133,7 @@ def plan_report(
         sr=sr,
         reference=reference,
         lr=lr,
-        classification=classification,
+        masks=tuple(masks),
         sr_geobox=info.geobox,
         lr_geobox=coarse,
         bands=info.bands,

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geo.align import read_aligned, read_ground
+from geo.align import read_aligned
 from geo.chips import Cell
 from geo.coregister import measure_window
+from geo.ground import read_ground
 from geo.interpolate import halo, upsample
 from geo.raster_io import read_window
 from geo.reporting.plan import ReportPlan, tile_name
@@ -93,7 +94,7 @@ def _read_lr(
     upsampled = upsample(filled.astype(np.float32), plan.scale, "bicubic")
     y, x = rows.start - around[0].start, cols.start - around[1].start
     h, w, s = *shape, plan.scale
-    ground = read_ground(plan.lr, plan.lr_geobox, rows, cols, plan.classification)
+    ground = read_ground(plan.lr, plan.lr_geobox, rows, cols, plan.masks)
     return (
         seen.data[:, y : y + h, x : x + w].astype(np.float32),
         upsampled[:, y * s : (y + h) * s, x * s : (x + w) * s],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from geo.align import AlignRules
-from geo.catalog import read_scenes
+from geo.catalog.sources import read_scenes
 from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes
 from geo.pairing import align_pair, common_bands, inspect_pair

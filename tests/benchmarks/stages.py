@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geo.catalog import read_scenes
+from geo.catalog.sources import read_scenes
 from geo.chips import Cell
 from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes

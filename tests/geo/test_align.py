@@ -17,11 +17,12 @@ from geo.align import (
     align_scene,
     align_source,
     read_aligned,
-    read_ground,
 )
-from geo.catalog import read_scenes
+from geo.catalog.scene import Mask
+from geo.catalog.sources import read_scenes
 from geo.coregister import RegistrationRules
 from geo.decisions import PairingRules
+from geo.ground import read_ground
 from geo.match import MatchRules, match_scenes
 from geo.pairing import align_pair, inspect_pair
 from geo.raster_io import Pixels
@@ -202,13 +203,20 @@ class TestFiles:
         scl = np.where(cloud, 9, 4)[None].astype("uint8")
         scl_href = rasters.write(tmp_path / "scl.tif", scl, world.lr_grid)
         area = (slice(0, 116), slice(0, 132))
-        found = align_source(href, world.lr_grid, aerial, area=area, classification=scl_href)
+        found = align_source(
+            href, world.lr_grid, aerial, area=area, masks=[Mask(href=scl_href, kind="scl")]
+        )
         assert_shift(found, world.dy, world.dx)
         assert 0.1 < found.cloud_fraction < 0.35
         # The same scene under a stricter rule.
         rules = AlignRules(max_cloud=0.05)
         refused = align_source(
-            href, world.lr_grid, aerial, area=area, classification=scl_href, rules=rules
+            href,
+            world.lr_grid,
+            aerial,
+            area=area,
+            masks=[Mask(href=scl_href, kind="scl")],
+            rules=rules,
         )
         assert (refused.accepted, refused.reason, refused.limit) == (False, "cloud", 0.05)
         assert refused.value == refused.cloud_fraction == found.cloud_fraction
@@ -222,7 +230,9 @@ class TestFiles:
         scl = np.full((1, *dark.shape), 4, "uint8")
         scl[0, 20:30, 20:30] = 9
         scl_href = rasters.write(tmp_path / "scl.tif", scl, world.lr_grid)
-        ground = read_ground(href, world.lr_grid, slice(10, 40), slice(0, 40), scl_href)
+        ground = read_ground(
+            href, world.lr_grid, slice(10, 40), slice(0, 40), [Mask(href=scl_href, kind="scl")]
+        )
         assert ground.geobox == world.lr_grid[10:40, 0:40]
         assert not ground.pixels.valid[:, :5].any()
         assert not ground.pixels.valid[10:20, 20:30].any()

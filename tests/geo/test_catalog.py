@@ -15,7 +15,7 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geo.catalog import read_scenes
+from geo.catalog.sources import read_scenes
 from geo.errors import BandError, CatalogError, SourceError
 
 TIME = "2023-08-15T10:00:00Z"
@@ -197,7 +197,7 @@ class TestStac:
         (scene,), _ = read_scenes(str(write_collection(tmp_path, [item("one", assets=assets)])))
         assert scene.band_names() == ("red", "nir")
         assert [Path(r.href).name for r in scene.band_refs()] == ["B04.tif", "B08.tif"]
-        assert scene.classification == scene.assets["scl"]
+        assert [(m.href, m.kind) for m in scene.masks] == [(scene.assets["scl"].href, "scl")]
 
     def test_the_file_is_asked_where_the_catalogue_is_silent(
         self, rasters: ModuleType, tmp_path: Path
@@ -358,9 +358,9 @@ class TestFolder:
         rasters.write(tmp_path / "S2A_20170703_SCL.tif", image(1, "uint8"), rasters.grid((12, 15)))
         (first, second), refusals = read_scenes(str(tmp_path))
         assert refusals == []
-        assert first.classification is not None
-        assert Path(first.classification.href).name == "S2A_20170703_SCL.tif"
-        assert second.classification is None
+        [mask] = first.masks
+        assert Path(mask.href).name == "S2A_20170703_SCL.tif"
+        assert second.masks == ()
         assert [Path(r.href).name for r in first.band_refs()] == ["S2A_20170703_BOA.tif"] * 3
 
     def test_files_of_one_name_keep_apart(self, rasters: ModuleType, tmp_path: Path) -> None:
@@ -427,7 +427,7 @@ class TestReal:
             assert refusals == []
             (scene,) = (s for s in satellites if s.id == truth["scene"])
             assert scene.band_names() == ("red", "green", "blue")
-            assert scene.classification is not None
+            assert scene.masks
             assert scene.cloud_fraction == pytest.approx(truth["cloud_fraction"], abs=0.06)
             aerials, _ = read_scenes(str(region / "aerial" / "collection.json"))
             (source,) = (a for a in aerials if a.id == truth["of"])
@@ -441,8 +441,8 @@ class TestReal:
         (found,), refusals = read_scenes(str(tmp_path))
         assert refusals == []
         assert found.time.date().isoformat() == "2012-07-26"
-        assert found.classification is not None
-        assert Path(found.classification.href).name == "SCL.tif"
+        [mask] = found.masks
+        assert Path(mask.href).name == "SCL.tif"
 
     def test_items_of_several_publishers(self, shared_data: Path) -> None:
         for path in sorted((shared_data / "stac").glob("*.json")):
@@ -466,9 +466,7 @@ class TestReal:
 
     def test_classifications_beside_their_scenes(self, shared_data: Path) -> None:
         scenes, _ = read_scenes(str(shared_data / "satellite/barbellino"))
-        found = {
-            s.id: Path(s.classification.href).name for s in scenes if s.classification is not None
-        }
+        found = {s.id: Path(s.masks[0].href).name for s in scenes if s.masks}
         assert found == {
             f"S2A{v}_{day}_022_Barbellino_{level}_10": f"S2A2A_{day}_022_Barbellino_SCL_10.tif"
             for v, level in (("1C", "TOA"), ("2A", "BOA"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from geo.align import align_source
+from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.cut import AlignedPair, CutRules, cut_block, judge_chip, to_dtype
 from geo.sensor import degrade
@@ -48,7 +49,7 @@ def pair(world: Any, aerial: str, satellite: tuple[str, str]) -> AlignedPair:
         satellite=satellite[0],
         aerial=aerial,
         geobox=world.lr_grid,
-        classification=satellite[1],
+        masks=[Mask(href=satellite[1], kind="scl")],
         alignment=alignment,
         scale=SCALE,
     )
@@ -142,7 +143,7 @@ def test_beyond_the_aerial_image_it_is_nodata(
     """The aerial image takes the ground away, not a cloud."""
     half = (slice(None), slice(0, 300))
     href = rasters.write(tmp_path / "half.tif", world.hr[:, *half], world.hr_grid[half])
-    cut = AlignedPair(**{**pair.__dict__, "aerial": href, "classification": None})
+    cut = AlignedPair(**{**pair.__dict__, "aerial": href, "masks": ()})
     chips = cut_block(cut, lattice, lattice.cells_in(pair.geobox), RULES)
     east = [c for c in chips if lattice.window(c.cell, pair.geobox)[1].start > 70]
     assert east

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from geo.align import Alignment, AlignRules
-from geo.catalog import Asset, Refusal, Scene
+from geo.catalog.scene import Asset, Refusal, Scene
 from geo.coregister import RegistrationRules
 from geo.cut import CutRules
 from geo.decisions import (

@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo.catalog import Asset, Scene
+from geo.catalog.scene import Asset, Scene
 from geo.match import MatchRules, Rejection, match_scenes, parse_day
 
 DAY = datetime(2023, 8, 15, 10, tzinfo=UTC)

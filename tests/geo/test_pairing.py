@@ -14,7 +14,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo.catalog import Asset, Scene, lonlat_footprint
+from geo.catalog.folder import lonlat_footprint
+from geo.catalog.scene import Asset, Scene
 from geo.chips import Cell
 from geo.decisions import PairingRules
 from geo.errors import BandError, GeoError, GridError, SourceError
@@ -111,7 +112,7 @@ class TestInspecting:
         assert pair.dtype == "uint16"
         height, width = world.lr_grid.shape.yx
         assert pair.area == (slice(0, height), slice(0, width))
-        assert pair.classification is not None
+        assert [mask.kind for mask in pair.masks] == ["scl"]
         assert [ref.index for ref in pair.satellite] == [1, 2, 3]
 
     def test_the_area_is_the_common_ground(self, satellite: Scene, aerial: str, world: Any) -> None:
