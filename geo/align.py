@@ -6,7 +6,7 @@ lies on that grid, in the satellite's colours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,9 +25,12 @@ from geo.coregister import (
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit, fit_colours
 from geo.raster_io import Pixels, Source
+from geo.reference import ReferenceWindow, read_reference
 from geo.warp import warp_to
 
 _FIRST_WINDOWS = 8
+
+_View = tuple[GroundWindow, ReferenceWindow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,15 +176,20 @@ def align_windows(
     if cloud > rules.max_cloud:
         return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
     # The first answer need only be near: a few windows, spread over all of them, will do.
-    few = windows[:: max(1, len(windows) // _FIRST_WINDOWS)]
-    first = _register(few, reference, bands, (0.0, 0.0), rules.registration)
+    reach = 2 * rules.registration.max_shift_px  # so that a shift beyond the limit is seen as one
+    views = [
+        (window, read_reference(reference, window.geobox, reach_px=reach, bands=bands))
+        for window in windows
+    ]
+    few = views[:: max(1, len(views) // _FIRST_WINDOWS)]
+    first = _register(few, (0.0, 0.0), rules.registration)
     if not first.accepted:
         return _refused(cloud, first, rules=rules.registration)
-    second = _register(windows, reference, bands, (first.dy_px, first.dx_px), rules.registration)
+    second = _register(views, (first.dy_px, first.dx_px), rules.registration)
     if not second.accepted:
         return _refused(cloud, second, rules=rules.registration)
     shift_yx = (first.dy_px + second.dy_px, first.dx_px + second.dx_px)
-    fit = _harmonise(windows, reference, bands, shift_yx)
+    fit = _harmonise(views, shift_yx)
     similar = fit.correlation >= rules.min_correlation
     return Alignment(
         dy_px=shift_yx[0],
@@ -233,18 +241,6 @@ def _refused(
     )
 
 
-def _with_reference(
-    windows: Sequence[GroundWindow],
-    reference: Source,
-    bands: Sequence[str] | None,
-    shift_yx: tuple[float, float],
-) -> Iterator[tuple[GroundWindow, Pixels]]:
-    """Each window with the aerial image at its resolution, moved by a shift."""
-    for window in windows:
-        grid = _moved(window.geobox, shift_yx, 1)
-        yield window, warp_to(reference, grid, bands=bands, resampling="bilinear")
-
-
 def _moved(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
     """Where the ground of these pixels really lies.
 
@@ -255,14 +251,11 @@ def _moved(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
 
 
 def _register(
-    windows: Sequence[GroundWindow],
-    reference: Source,
-    bands: Sequence[str] | None,
-    shift_yx: tuple[float, float],
-    rules: RegistrationRules,
+    views: Sequence[_View], shift_yx: tuple[float, float], rules: RegistrationRules
 ) -> Registration:
     shifts: list[WindowShift] = []
-    for window, aerial in _with_reference(windows, reference, bands, shift_yx):
+    for window, reference in views:
+        aerial = reference.seen(shift_yx)
         valid = window.pixels.valid & aerial.valid
         if valid.mean() >= rules.min_valid:
             target = window.pixels.data.astype(np.float32)
@@ -270,14 +263,10 @@ def _register(
     return agree(shifts, rules)
 
 
-def _harmonise(
-    windows: Sequence[GroundWindow],
-    reference: Source,
-    bands: Sequence[str] | None,
-    shift_yx: tuple[float, float],
-) -> ColourFit:
+def _harmonise(views: Sequence[_View], shift_yx: tuple[float, float]) -> ColourFit:
     aerial_pixels, satellite_pixels = [], []
-    for window, aerial in _with_reference(windows, reference, bands, shift_yx):
+    for window, reference in views:
+        aerial = reference.seen(shift_yx)
         valid = window.pixels.valid & aerial.valid
         aerial_pixels.append(aerial.data[:, valid])
         satellite_pixels.append(window.pixels.data[:, valid].astype(np.float32))
