@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 MTF_AT_NYQUIST = 0.3
 
@@ -34,8 +33,24 @@ def degrade(
     -------
     array, [C, h, w]
     """
+    rows = _reduce_rows(hr, scale, mtf)  # [C, h, W]
+    cells = _reduce_rows(np.ascontiguousarray(rows.swapaxes(1, 2)), scale, mtf)  # [C, w, h]
+    return np.ascontiguousarray(cells.swapaxes(1, 2))
+
+
+def _reduce_rows(image: npt.NDArray[np.float32], scale: int, mtf: float) -> npt.NDArray[np.float32]:
+    """Blur and average along the second axis, [C, H, W] to [C, h, W].
+
+    Both are one kernel, computed at the LR pixels alone: several times faster than blurring all.
+    """
     sigma = blur_sigma_px(scale, mtf)
-    blurred = ndimage.gaussian_filter(hr, (0, sigma, sigma), mode="reflect", truncate=3.5)
-    bands, height, width = hr.shape
-    cells = blurred.reshape(bands, height // scale, scale, width // scale, scale)
-    return np.asarray(cells.mean(axis=(2, 4)), np.float32)
+    reach = int(3.5 * sigma + 0.5)
+    blur = np.exp(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
+    kernel = np.convolve(blur / blur.sum(), np.full(scale, 1 / scale)).astype(np.float32)
+    bands, height, width = image.shape
+    padded = np.pad(image, ((0, 0), (reach, reach), (0, 0)), mode="symmetric")
+    reduced = np.zeros((bands, height // scale, width), np.float32)
+    term = np.empty_like(reduced)
+    for tap, weight in enumerate(kernel):
+        reduced += np.multiply(padded[:, tap : tap + height : scale], weight, out=term)
+    return reduced
