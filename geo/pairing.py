@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
@@ -89,15 +90,13 @@ def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
 
 def _check_detail(satellite: GeoBox, aerial: GeoBox, candidate: Candidate, scale: int) -> None:
     """Refuse an aerial image that is too coarse for the HR grid."""
-    there = Transformer.from_crs("EPSG:4326", str(aerial.crs), always_xy=True)
-    here = Transformer.from_crs("EPSG:4326", str(satellite.crs), always_xy=True)
-    centre = candidate.overlap.centroid
-    step = 1e-4
-    spans = []
-    for project, grid in ((here, satellite), (there, aerial)):
-        x, y = project.transform([centre.x, centre.x], [centre.y, centre.y + step])
-        metres = np.hypot(x[1] - x[0], y[1] - y[0])
-        spans.append(metres / np.sqrt(abs(grid.affine.determinant)))  # pixels along one line
+    # A point of the ground: the centroid of ground across the antimeridian lies in Africa.
+    place = candidate.overlap.representative_point()
+    line = shapely.linestrings([(place.x, place.y), (place.x, place.y + 1e-4)])
+    spans = [
+        project_lonlat(line, grid).length / np.sqrt(abs(grid.affine.determinant))
+        for grid in (satellite, aerial)
+    ]  # pixels along one line
     ratio = spans[1] / spans[0]  # aerial pixels for each satellite pixel
     if ratio * _COARSEST_HR_PX < scale:
         raise GridError(
@@ -111,10 +110,7 @@ def _check_detail(satellite: GeoBox, aerial: GeoBox, candidate: Candidate, scale
 
 def _area_of(geobox: GeoBox, overlap: shapely.Geometry, scene: str) -> tuple[slice, slice]:
     """Pixels of the satellite grid that the common ground touches."""
-    project = Transformer.from_crs("EPSG:4326", str(geobox.crs), always_xy=True)
-    dense = shapely.segmentize(overlap, max(1e-6, np.sqrt(overlap.area) / 16))
-    ground = shapely.transform(dense, project.transform, interleaved=False)
-    left, bottom, right, top = ground.bounds
+    left, bottom, right, top = project_lonlat(overlap, geobox).bounds
     inverse = ~geobox.affine
     cols = sorted(inverse.a * x + inverse.c for x in (left, right))
     rows = sorted(inverse.e * y + inverse.f for y in (bottom, top))
@@ -129,6 +125,32 @@ def _area_of(geobox: GeoBox, overlap: shapely.Geometry, scene: str) -> tuple[sli
             cause="footprint_mismatch",
         )
     return area
+
+
+def project_lonlat(geometry: shapely.Geometry, grid: GeoBox) -> shapely.Geometry:
+    """Bring lon/lat geometry to a grid's CRS; edges are bent as the projection bends them.
+
+    In a geographic CRS longitudes may run beyond 180 degrees; they are counted on as the grid
+    counts them.
+    """
+    project = Transformer.from_crs("EPSG:4326", str(grid.crs), always_xy=True)
+    dense = shapely.segmentize(geometry, max(1e-6, np.sqrt(geometry.area) / 16))
+    there = shapely.transform(dense, project.transform, interleaved=False)
+    if grid.crs is None or not grid.crs.geographic:
+        return there
+    box = grid.boundingbox
+    middle = (box.left + box.right) / 2
+    turns = 360 * np.round((shapely.get_coordinates(there)[:, 0] - middle) / 360)
+    moved = shapely.get_coordinates(there)
+    moved[:, 0] -= turns
+    return shapely.set_coordinates(there, moved)
+
+
+def _apply(grid: GeoBox, at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Pixel positions x, y to the CRS."""
+    a = grid.affine
+    x, y = at[:, 0], at[:, 1]
+    return np.column_stack([a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f])
 
 
 def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
@@ -167,13 +189,8 @@ def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
         ],
         dtype=np.float64,
     )  # [n, 4, 2]: x, y
-    affine = pair.geobox.affine
-    project = Transformer.from_crs(str(pair.geobox.crs), "EPSG:4326", always_xy=True)
-    lon, lat = project.transform(
-        affine.a * corners[..., 0] + affine.c, affine.e * corners[..., 1] + affine.f
-    )
-    outlines = shapely.polygons(np.stack([lon, lat], axis=-1))
-    ground = pair.candidate.ground
+    outlines = shapely.transform(shapely.polygons(corners), lambda at: _apply(pair.geobox, at))
+    ground = project_lonlat(pair.candidate.ground, pair.geobox)
     shapely.prepare(ground)
     touching = shapely.intersects(ground, outlines)
     return [cell for cell, touches in zip(cells, touching, strict=True) if touches]
