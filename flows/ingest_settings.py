@@ -124,7 +124,7 @@ def _read_aoi(text: str) -> Any:
 
 def pairing_rules(config: IngestConfig, candidates: list[Candidate]) -> PairingRules:
     """How pairs are made; bands that nobody names are those that both sides share."""
-    from geo.align import AlignRules
+    from geo.alignment import AlignRules
     from geo.coregister import RegistrationRules
     from geo.cut import CutRules
     from geo.decisions import PairingRules

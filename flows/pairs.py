@@ -40,7 +40,7 @@ def _export_png(store: Any, folder: Path, version: int | None) -> int:
 
 def measure_shift(reference: str, target: str, *, max_shift: float) -> dict[str, Any]:
     """What ``skyscale coregister`` prints."""
-    from geo.align import AlignRules
+    from geo.alignment import AlignRules
     from geo.coregister import RegistrationRules
     from geo.raster_shift import align_rasters
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from geo.align import Alignment, read_aligned
+from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.ground import read_ground

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
-from geo.align import Alignment, AlignRules
+from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Asset, Refusal
 from geo.cut import CutRules
 from geo.errors import GeoError

@@ -11,7 +11,8 @@ import shapely
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from geo.align import Alignment, align_source
+from geo.align import align_source
+from geo.alignment import Alignment
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.cut import AlignedPair, Chip, cut_block

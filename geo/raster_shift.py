@@ -6,7 +6,8 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
-from geo.align import Alignment, AlignRules, align_source
+from geo.align import align_source
+from geo.alignment import Alignment, AlignRules
 from geo.errors import GridError
 from geo.raster_io import RasterInfo, inspect_raster
 

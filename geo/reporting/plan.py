@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from geo.align import Alignment, AlignRules, align_windows
+from geo.align import align_windows
+from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.coregister import RegistrationRules, spread_windows

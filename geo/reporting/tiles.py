@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geo.align import read_aligned
+from geo.alignment import read_aligned
 from geo.chips import Cell
 from geo.coregister import measure_window
 from geo.ground import read_ground

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from geo.align import AlignRules
+from geo.alignment import AlignRules
 from geo.catalog.sources import read_scenes
 from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes

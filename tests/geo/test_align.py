@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geo.align import (
-    Alignment,
-    AlignRules,
-    align_scene,
-    align_source,
-    read_aligned,
-)
+from geo.align import align_scene, align_source
+from geo.alignment import Alignment, AlignRules, read_aligned
 from geo.catalog.scene import Mask
 from geo.catalog.sources import read_scenes
 from geo.coregister import RegistrationRules

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from geo.align import Alignment, AlignRules
+from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Asset, Refusal, Scene
 from geo.coregister import RegistrationRules
 from geo.cut import CutRules

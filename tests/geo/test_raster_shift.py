@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geo.align import Alignment
+from geo.alignment import Alignment
 from geo.errors import GridError
 from geo.raster_shift import align_rasters, pixel_metres
 

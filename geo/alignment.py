@@ -1,0 +1,126 @@
+"""How to read an aerial scene so that it lies on a satellite's grid in the satellite's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+from geo.coregister import RegistrationRules
+from geo.harmonise import ColourFit
+from geo.raster_io import Pixels, Source
+from geo.warp import warp_to
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignRules:
+    """When two scenes may be joined.
+
+    Parameters
+    ----------
+    registration : RegistrationRules
+    max_cloud : float
+        Most cloud, 0 to 1, over the common ground.
+    min_correlation : float
+        Least mean correlation of the bands after registration and harmonisation.
+    """
+
+    registration: RegistrationRules = field(default_factory=RegistrationRules)
+    max_cloud: float = 0.6
+    min_correlation: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How to read the aerial scene on the satellite's grid, and why to believe it.
+
+    Parameters
+    ----------
+    dy_px, dx_px : float
+        Where the satellite's content lies relative to where its georeference says, in satellite
+        pixels, down and right.
+    reliability : float
+        0 to 1.
+    accepted : bool
+    reason, value, limit
+        Why it was refused, by which value against which limit.
+    gains, offsets : tuple of float
+        ``satellite = gain * aerial + offset`` for each band.
+    residual_px : float
+        Shift still found after the correction, plus the spread of the windows.
+    correlation : float
+        Mean over bands, at LR resolution.
+    residual_dn : tuple of float
+        What harmonisation leaves, for each band.
+    cloud_fraction : float
+        Over the windows looked at.
+    origin : {"scene", "field", "neighbours"}
+        What the shift was measured on: the whole scene pair; a field of windows, `dy_px` and
+        `dx_px` being its middle; or neighbouring scene pairs, for there was nothing here to
+        register on.
+    """
+
+    dy_px: float
+    dx_px: float
+    reliability: float
+    accepted: bool
+    reason: str | None
+    value: float | None
+    limit: float | None
+    gains: tuple[float, ...]
+    offsets: tuple[float, ...]
+    residual_px: float
+    correlation: float
+    residual_dn: tuple[float, ...]
+    cloud_fraction: float
+    origin: str = "scene"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def read_aligned(
+    reference: Source,
+    hr_geobox: GeoBox,
+    alignment: Alignment,
+    *,
+    scale: int,
+    bands: Sequence[str] | None = None,
+) -> Pixels:
+    """Aerial pixels on the HR grid in the satellite's DN: the one and only resampling.
+
+    Parameters
+    ----------
+    hr_geobox : GeoBox
+        A piece of the satellite's grid refined by `scale`, ``H`` by ``W``.
+    alignment : Alignment
+        An accepted one.
+
+    Returns
+    -------
+    Pixels
+        float32 ``data`` [C, H, W], 0 where not valid.
+    """
+    shift_yx = (alignment.dy_px, alignment.dx_px)
+    warped = warp_to(reference, _moved(hr_geobox, shift_yx, scale), bands=bands)
+    fit = ColourFit(
+        gains=alignment.gains,
+        offsets=alignment.offsets,
+        correlation=alignment.correlation,
+        residual_dn=alignment.residual_dn,
+    )
+    data = fit.apply(warped.data)
+    data[:, ~warped.valid] = 0
+    return Pixels(data, warped.valid)
+
+
+def _moved(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
+    """Where the ground of these pixels really lies.
+
+    Content lies `shift_yx` LR pixels down and right of where the georeference says, so the
+    ground of a pixel is to be looked for as far up and left of it.
+    """
+    return geobox.translate_pix(-shift_yx[1] * scale, -shift_yx[0] * scale)
