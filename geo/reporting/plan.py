@@ -20,6 +20,7 @@ from geo.landcover import LandCover
 from geo.pairconfig import default_data_range
 from geo.pairing import blocks_of
 from geo.raster_io import Pixels, Source, inspect_raster, read_window, source_geobox
+from geo.sensor import degrade
 from geo.splits import SplitRule
 
 
@@ -187,7 +188,7 @@ def _coarse_grid(fine: GeoBox, coarse: GeoBox | None, scale: int, sr: str) -> Ge
 def _windows_of_sr(
     sr: str, coarse: GeoBox, scale: int, rules: RegistrationRules
 ) -> list[GroundWindow]:
-    """SR averaged to LR resolution, where its LR scene is not at hand."""
+    """SR brought to LR resolution, where its LR scene is not at hand."""
     windows = []
     for rows, cols in spread_windows(coarse.shape.yx, rules):
         fine = read_window(
@@ -196,10 +197,9 @@ def _windows_of_sr(
             slice(cols.start * scale, cols.stop * scale),
         )
         height, width = rows.stop - rows.start, cols.stop - cols.start
-        cells = fine.data.reshape(-1, height, scale, width, scale)
-        mean = cells.mean(axis=(2, 4), dtype=np.float32)
+        seen = degrade(fine.data.astype(np.float32), scale)  # as the reference is looked at
         valid = np.all(fine.valid.reshape(height, scale, width, scale), axis=(1, 3))
-        windows.append(GroundWindow(geobox=coarse[rows, cols], pixels=Pixels(mean, valid)))
+        windows.append(GroundWindow(geobox=coarse[rows, cols], pixels=Pixels(seen, valid)))
     return windows
 
 
