@@ -110,7 +110,7 @@ def align_windows(
     if cloud > rules.max_cloud:
         return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
     # The first answer need only be near: a few windows, spread over all of them, will do.
-    reach = 2 * rules.registration.max_shift_px  # so that a shift beyond the limit is seen as one
+    reach = rules.registration.max_shift_px
     views = [
         (window, read_reference(reference, window.geobox, reach_px=reach, bands=bands))
         for window in windows
