@@ -6,28 +6,19 @@ The satellite's grid stays as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
-from geo.coregister import (
-    Registration,
-    RegistrationRules,
-    WindowShift,
-    agree,
-    measure_window,
-    spread_windows,
-)
+from geo.coregister import spread_windows
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit, fit_colours
 from geo.raster_io import Pixels, Source
-from geo.reference import ReferenceWindow, read_reference
-
-_FIRST_WINDOWS = 8
-
-_View = tuple[GroundWindow, ReferenceWindow]
+from geo.reference import read_reference
+from geo.registration import SceneShift, Unregistered, View, register
 
 
 def align_scene(
@@ -66,6 +57,7 @@ def align_source(
     area: tuple[slice, slice],
     masks: Sequence[Mask] = (),
     rules: AlignRules | None = None,
+    known: SceneShift | None = None,
 ) -> Alignment:
     """Align an aerial scene to a satellite raster, reading only windows of it.
 
@@ -81,6 +73,8 @@ def align_source(
         Pixels of the satellite scene where the two overlap.
     masks : sequence of Mask
         What tells its good pixels from bad ones.
+    known : SceneShift, optional
+        A shift found elsewhere: then only the colours are brought together.
     """
     rules = rules or AlignRules()
     top, left = area[0].start, area[1].start
@@ -90,7 +84,7 @@ def align_source(
         rows = slice(rows.start + top, rows.stop + top)
         cols = slice(cols.start + left, cols.stop + left)
         windows.append(read_ground(target, target_geobox, rows, cols, masks))
-    return align_windows(windows, reference, rules=rules)
+    return align_windows(windows, reference, rules=rules, known=known)
 
 
 def align_windows(
@@ -99,68 +93,69 @@ def align_windows(
     *,
     bands: Sequence[str] | None = None,
     rules: AlignRules | None = None,
+    known: SceneShift | None = None,
 ) -> Alignment:
     """Register and harmonise by windows of the common ground.
 
-    Registration runs twice, the second time on the aerial image already moved by the first
-    shift: what is still found then is added, and says how far the answer can be trusted.
+    Parameters
+    ----------
+    known : SceneShift, optional
+        A shift found elsewhere: then only the colours are brought together.
     """
     rules = rules or AlignRules()
     cloud = float(np.mean([w.cloud_fraction for w in windows])) if windows else 0.0
     if cloud > rules.max_cloud:
         return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
-    # The first answer need only be near: a few windows, spread over all of them, will do.
     reach = rules.registration.max_shift_px
     views = [
         (window, read_reference(reference, window.geobox, reach_px=reach, bands=bands))
         for window in windows
     ]
-    few = views[:: max(1, len(views) // _FIRST_WINDOWS)]
-    first = _register(few, (0.0, 0.0), rules.registration)
-    if not first.accepted:
-        return _refused(cloud, first, rules=rules.registration)
-    second = _register(views, (first.dy_px, first.dx_px), rules.registration)
-    if not second.accepted:
-        return _refused(cloud, second, rules=rules.registration)
-    shift_yx = (first.dy_px + second.dy_px, first.dx_px + second.dx_px)
-    fit = _harmonise(views, shift_yx)
+    shift = known or register(views, rules.registration)
+    if isinstance(shift, Unregistered):
+        return _refused(cloud, **asdict(shift))
+    fit = harmonise(views, (shift.dy_px, shift.dx_px))
     similar = fit.correlation >= rules.min_correlation
     return Alignment(
-        dy_px=shift_yx[0],
-        dx_px=shift_yx[1],
-        reliability=second.reliability,
+        **asdict(shift),
         accepted=similar,
         reason=None if similar else "dissimilar_content",
         value=None if similar else fit.correlation,
         limit=None if similar else rules.min_correlation,
         gains=fit.gains,
         offsets=fit.offsets,
-        residual_px=float(np.hypot(second.dy_px, second.dx_px)) + second.spread_px,
         correlation=fit.correlation,
         residual_dn=fit.residual_dn,
         cloud_fraction=cloud,
     )
 
 
+def harmonise(views: Sequence[View], shift_yx: tuple[float, float]) -> ColourFit:
+    """Bring the colours together on the pixels that are good in both."""
+    aerial_pixels, satellite_pixels = [], []
+    for window, reference in views:
+        aerial = reference.seen(shift_yx)
+        valid = window.pixels.valid & aerial.valid
+        aerial_pixels.append(aerial.data[:, valid])
+        satellite_pixels.append(window.pixels.data[:, valid].astype(np.float32))
+    return fit_colours(
+        np.concatenate(aerial_pixels, axis=1), np.concatenate(satellite_pixels, axis=1)
+    )
+
+
 def _refused(
     cloud: float,
-    registration: Registration | None = None,
     *,
-    rules: RegistrationRules | None = None,
-    reason: str | None = None,
-    value: float | None = None,
-    limit: float | None = None,
+    reason: str,
+    value: float,
+    limit: float,
+    dy_px: float = 0.0,
+    dx_px: float = 0.0,
+    reliability: float = 0.0,
 ) -> Alignment:
-    dy = dx = reliability = 0.0
-    if registration is not None and rules is not None:
-        dy, dx = registration.dy_px, registration.dx_px
-        reason, reliability = registration.reason, registration.reliability
-        far = reason == "shift_beyond_limit"
-        value = float(np.hypot(dy, dx)) if far else reliability
-        limit = rules.max_shift_px if far else rules.min_reliability
     return Alignment(
-        dy_px=dy,
-        dx_px=dx,
+        dy_px=dy_px,
+        dx_px=dx_px,
         reliability=reliability,
         accepted=False,
         reason=reason,
@@ -172,29 +167,4 @@ def _refused(
         correlation=float("nan"),
         residual_dn=(),
         cloud_fraction=cloud,
-    )
-
-
-def _register(
-    views: Sequence[_View], shift_yx: tuple[float, float], rules: RegistrationRules
-) -> Registration:
-    shifts: list[WindowShift] = []
-    for window, reference in views:
-        aerial = reference.seen(shift_yx)
-        valid = window.pixels.valid & aerial.valid
-        if valid.mean() >= rules.min_valid:
-            target = window.pixels.data.astype(np.float32)
-            shifts.append(measure_window(aerial.data, target, valid))
-    return agree(shifts, rules)
-
-
-def _harmonise(views: Sequence[_View], shift_yx: tuple[float, float]) -> ColourFit:
-    aerial_pixels, satellite_pixels = [], []
-    for window, reference in views:
-        aerial = reference.seen(shift_yx)
-        valid = window.pixels.valid & aerial.valid
-        aerial_pixels.append(aerial.data[:, valid])
-        satellite_pixels.append(window.pixels.data[:, valid].astype(np.float32))
-    return fit_colours(
-        np.concatenate(aerial_pixels, axis=1), np.concatenate(satellite_pixels, axis=1)
     )
