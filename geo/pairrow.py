@@ -1,6 +1,6 @@
 """Rows of the pair store's index: pairs, refusals, and scene pairs that are done.
 
-Schema (version 1); every row has an `identity`, and a store holds one row for each:
+Schema (version 2); every row has an `identity`, and a store holds one row for each:
 
 ``pair``
     A chip that is in the store. Identity: satellite item, aerial item, CRS, lattice cell, scale.
@@ -36,6 +36,8 @@ SCHEMA = pa.schema(
         pa.field("satellite_time", pa.timestamp("us", tz="UTC")),
         pa.field("aerial_time", pa.timestamp("us", tz="UTC")),
         pa.field("gap_days", pa.float64()),
+        pa.field("match_score", pa.float64()),  # rank of the scenes for each other, 0 to 1
+        pa.field("dn_offset", pa.float64()),  # added to the satellite's DN as read
         pa.field("reason", pa.string()),  # of a rejection
         pa.field("value", pa.float64()),
         pa.field("limit", pa.float64()),
@@ -53,11 +55,16 @@ SCHEMA = pa.schema(
         pa.field("dx_px", pa.float64()),
         pa.field("reliability", pa.float64()),
         pa.field("residual_px", pa.float64()),
+        pa.field("shift_origin", pa.string()),  # scene, field, neighbours
+        pa.field("shift_field", pa.string()),  # JSON, of kind `scenes`; pairs hold their own shift
+        pa.field("colours", pa.string()),  # JSON: how harmonisation is done and undone
         pa.field("gains", pa.list_(pa.float64())),
         pa.field("offsets", pa.list_(pa.float64())),
         pa.field("similarity", pa.float64()),
         pa.field("valid_fraction", pa.float64()),
         pa.field("cloud_fraction", pa.float64()),
+        pa.field("content", pa.float64()),  # spread of the LR chip over its noise
+        pa.field("flags", pa.list_(pa.string())),  # what is worth knowing of a kept pair
         pa.field("category", pa.string()),
         pa.field("split", pa.string()),
         pa.field("part", pa.string()),  # folder under parts/
@@ -84,6 +91,8 @@ class Row(TypedDict, total=False):
     satellite_time: Any
     aerial_time: Any
     gap_days: float
+    match_score: float
+    dn_offset: float
     reason: str
     value: float | None
     limit: float | None
@@ -101,11 +110,16 @@ class Row(TypedDict, total=False):
     dx_px: float
     reliability: float
     residual_px: float
+    shift_origin: str
+    shift_field: str | None
+    colours: str
     gains: list[float]
     offsets: list[float]
     similarity: float
     valid_fraction: float
     cloud_fraction: float
+    content: float
+    flags: list[str]
     category: str | None
     split: str
     part: str

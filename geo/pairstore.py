@@ -30,7 +30,7 @@ from geo.pairrow import SCHEMA, PairData, Row, check_row, digest_rows, hash_pixe
 
 __all__ = ["Pair", "PairReader", "PairStore"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _COMMIT_TRIES = 12
 
 

@@ -199,8 +199,8 @@ def test_damage_is_named(store: PairStore, tmp_path: Path) -> None:
 HEADS = {
     "{": "damaged",
     "[]": "damaged",
-    '{"format_version": 1, "config": {"bands": []}}': "damaged",
-    '{"format_version": 2, "config": {"colour": 3}}': "format version 2",
+    '{"format_version": 2, "config": {"bands": []}}': "damaged",
+    '{"format_version": 1, "config": {"colour": 3}}': "format version 1",
 }
 
 
