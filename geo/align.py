@@ -15,7 +15,7 @@ from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
 from geo.coregister import spread_windows
 from geo.ground import GroundWindow, read_ground
-from geo.harmonise import ColourFit, fit_colours
+from geo.harmonise import ColourFit, HarmoniseRules, estimate_noise, fit_colours
 from geo.raster_io import Pixels, Source
 from geo.reference import read_reference
 from geo.registration import SceneShift, Unregistered, View, register
@@ -114,32 +114,34 @@ def align_windows(
     shift = known or register(views, rules.registration)
     if isinstance(shift, Unregistered):
         return _refused(cloud, **asdict(shift))
-    fit = harmonise(views, (shift.dy_px, shift.dx_px))
-    similar = fit.correlation >= rules.min_correlation
+    fit = bring_colours(views, (shift.dy_px, shift.dx_px), rules.harmonise)
     return Alignment(
         **asdict(shift),
-        accepted=similar,
-        reason=None if similar else "dissimilar_content",
-        value=None if similar else fit.correlation,
-        limit=None if similar else rules.min_correlation,
-        gains=fit.gains,
-        offsets=fit.offsets,
-        correlation=fit.correlation,
-        residual_dn=fit.residual_dn,
+        accepted=fit.reason is None,
+        reason=fit.reason,
+        value=fit.value,
+        limit=fit.limit,
+        colours=fit,
         cloud_fraction=cloud,
     )
 
 
-def harmonise(views: Sequence[View], shift_yx: tuple[float, float]) -> ColourFit:
-    """Bring the colours together on the pixels that are good in both."""
-    aerial_pixels, satellite_pixels = [], []
+def bring_colours(
+    views: Sequence[View], shift_yx: tuple[float, float], rules: HarmoniseRules
+) -> ColourFit:
+    """Fit the colours on the pixels that are good in both."""
+    aerial_pixels, satellite_pixels, noise = [], [], []
     for window, reference in views:
         aerial = reference.seen(shift_yx)
         valid = window.pixels.valid & aerial.valid
         aerial_pixels.append(aerial.data[:, valid])
         satellite_pixels.append(window.pixels.data[:, valid].astype(np.float32))
+        noise.append(estimate_noise(window.pixels.data, window.pixels.valid))
     return fit_colours(
-        np.concatenate(aerial_pixels, axis=1), np.concatenate(satellite_pixels, axis=1)
+        np.concatenate(aerial_pixels, axis=1),
+        np.concatenate(satellite_pixels, axis=1),
+        rules,
+        noise_dn=np.median(noise, axis=0).tolist(),
     )
 
 
@@ -161,10 +163,7 @@ def _refused(
         reason=reason,
         value=value,
         limit=limit,
-        gains=(),
-        offsets=(),
         residual_px=float("nan"),
-        correlation=float("nan"),
-        residual_dn=(),
+        colours=None,
         cloud_fraction=cloud,
     )

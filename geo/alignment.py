@@ -9,7 +9,8 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 
 from geo.coregister import RegistrationRules
-from geo.harmonise import ColourFit
+from geo.errors import GridError
+from geo.harmonise import ColourFit, HarmoniseRules
 from geo.raster_io import Pixels, Source
 from geo.warp import warp_to
 
@@ -23,13 +24,12 @@ class AlignRules:
     registration : RegistrationRules
     max_cloud : float
         Most cloud, 0 to 1, over the common ground.
-    min_correlation : float
-        Least mean correlation of the bands after registration and harmonisation.
+    harmonise : HarmoniseRules
     """
 
     registration: RegistrationRules = field(default_factory=RegistrationRules)
     max_cloud: float = 0.6
-    min_correlation: float = 0.3
+    harmonise: HarmoniseRules = field(default_factory=HarmoniseRules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,10 @@ class Alignment:
     accepted : bool
     reason, value, limit
         Why it was refused, by which value against which limit.
-    gains, offsets : tuple of float
-        ``satellite = gain * aerial + offset`` for each band.
     residual_px : float
         Shift still found after the correction, plus the spread of the windows.
-    correlation : float
-        Mean over bands, at LR resolution.
-    residual_dn : tuple of float
-        What harmonisation leaves, for each band.
+    colours : ColourFit or None
+        None where no shift was believed.
     cloud_fraction : float
         Over the windows looked at.
     origin : {"scene", "field", "neighbours"}
@@ -69,13 +65,30 @@ class Alignment:
     reason: str | None
     value: float | None
     limit: float | None
-    gains: tuple[float, ...]
-    offsets: tuple[float, ...]
     residual_px: float
-    correlation: float
-    residual_dn: tuple[float, ...]
+    colours: ColourFit | None
     cloud_fraction: float
     origin: str = "scene"
+
+    @property
+    def correlation(self) -> float:
+        """Of the two images at LR resolution, mean over bands; NaN where unknown."""
+        return self.colours.correlation if self.colours else float("nan")
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Of the line ``satellite = gain * aerial + offset``, for each band."""
+        return self.colours.gains if self.colours else ()
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """Of the same line."""
+        return self.colours.offsets if self.colours else ()
+
+    @property
+    def residual_dn(self) -> tuple[float, ...]:
+        """What harmonisation leaves, for each band."""
+        return self.colours.residual_dn if self.colours else ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -103,16 +116,18 @@ def read_aligned(
     -------
     Pixels
         float32 ``data`` [C, H, W], 0 where not valid.
+
+    Raises
+    ------
+    GridError
+        If no shift was believed.
+    SourceError
     """
     shift_yx = (alignment.dy_px, alignment.dx_px)
     warped = warp_to(reference, _moved(hr_geobox, shift_yx, scale), bands=bands)
-    fit = ColourFit(
-        gains=alignment.gains,
-        offsets=alignment.offsets,
-        correlation=alignment.correlation,
-        residual_dn=alignment.residual_dn,
-    )
-    data = fit.apply(warped.data)
+    if alignment.colours is None:
+        raise GridError(f"the scenes were not aligned ({alignment.reason}), so nothing can be read")
+    data = alignment.colours.apply(warped.data)
     data[:, ~warped.valid] = 0
     return Pixels(data, warped.valid)
 

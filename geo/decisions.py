@@ -14,7 +14,7 @@ from geo.match import Candidate, Rejection
 from geo.pairrow import Row, scenes_identity
 
 # Raised whenever pixels of the same scenes by the same rules would come out differently.
-PAIRING_VERSION = 1
+PAIRING_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +70,20 @@ def _first_href(assets: dict[str, Asset]) -> str:
 
 def alignment_facts(alignment: Alignment) -> Row:
     """What a row says of how its scenes were aligned."""
-    return {
+    facts: Row = {
         "dy_px": alignment.dy_px,
         "dx_px": alignment.dx_px,
         "reliability": alignment.reliability,
         "residual_px": alignment.residual_px,
-        "gains": list(alignment.gains),
-        "offsets": list(alignment.offsets),
+        "shift_origin": alignment.origin,
     }
+    if (fit := alignment.colours) is not None:
+        facts |= {
+            "gains": list(fit.gains),
+            "offsets": list(fit.offsets),
+            "colours": json.dumps(fit.to_dict()),
+        }
+    return facts
 
 
 def scenes_digest(candidate: Candidate, rules: PairingRules) -> str:

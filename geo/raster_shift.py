@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
@@ -9,7 +11,10 @@ from pyproj import Geod, Transformer
 from geo.align import align_source
 from geo.alignment import Alignment, AlignRules
 from geo.errors import GridError
+from geo.harmonise import HarmoniseRules
 from geo.raster_io import RasterInfo, inspect_raster
+
+_ANY_COLOURS = HarmoniseRules(min_correlation=0, min_kept=0)
 
 
 def align_rasters(
@@ -46,6 +51,8 @@ def align_rasters(
         pairs = (there.refs(), here.refs())
     else:
         pairs = (there.refs()[:1], here.refs()[:1])
+    # Colours may be anything here: a shift is asked for, not a pair.
+    rules = replace(rules or AlignRules(), harmonise=_ANY_COLOURS)
     alignment = align_source(pairs[1], here.geobox, pairs[0], area=area, rules=rules)
     return alignment, pixel_metres(here.geobox)
 

@@ -16,6 +16,7 @@ from geo.chips import Cell, Lattice
 from geo.coregister import RegistrationRules, spread_windows
 from geo.errors import GridError, ReportError
 from geo.ground import GroundWindow, read_ground
+from geo.harmonise import HarmoniseRules
 from geo.landcover import LandCover
 from geo.pairconfig import default_data_range
 from geo.pairing import blocks_of
@@ -107,7 +108,8 @@ def plan_report(
     lr_geobox = None if lr is None else source_geobox(lr)
     scale = _scale_of(info.tags.get("SKYSCALE_SCALE"), info.geobox, lr_geobox, sr)
     coarse = _coarse_grid(info.geobox, lr_geobox, scale, sr)
-    rules = AlignRules(max_cloud=0.95)
+    # Milder than for pairs: a poor likeness is for the scores to show.
+    rules = AlignRules(max_cloud=0.95, harmonise=HarmoniseRules(min_correlation=0.3, min_kept=0.2))
     if lr is None:
         windows = _windows_of_sr(sr, coarse, scale, rules.registration)
     else:

@@ -23,6 +23,7 @@ from geo.decisions import (
     scenes_row,
 )
 from geo.errors import BandError, GeoError, GridError, SourceError
+from geo.harmonise import ColourFit
 from geo.match import Candidate, Rejection
 from geo.pairrow import SCHEMA, scenes_identity
 
@@ -50,11 +51,10 @@ ALIGNED = Alignment(
     reason=None,
     value=None,
     limit=None,
-    gains=(2.0, 3.0),
-    offsets=(1.0, -1.0),
     residual_px=0.03,
-    correlation=0.97,
-    residual_dn=(20.0, 30.0),
+    colours=ColourFit(
+        gains=(2.0, 3.0), offsets=(1.0, -1.0), correlation=0.97, residual_dn=(20.0, 30.0)
+    ),
     cloud_fraction=0.1,
 )
 REFUSED = replace(ALIGNED, accepted=False, reason="cloud", value=0.85, limit=0.6)
