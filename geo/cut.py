@@ -1,24 +1,29 @@
 """Chips cut from an aligned scene pair: LR as the sensor saw it, HR on the refined grid.
 
 Work comes in blocks of lattice cells, so that memory is bounded and one read serves many chips.
+All chips of a block are measured together and then judged one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
-from scipy import ndimage
 
 from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
-from geo.ground import read_ground
-from geo.raster_io import Source
-from geo.sensor import degrade
+from geo.ground import GroundWindow, read_ground
+from geo.quality import find_patches, type_maximum
+from geo.raster_io import Pixels, Source, inspect_raster
+from geo.similarity import Comparison, compare_chips, see_chips
+
+_Mask = npt.NDArray[np.bool_]
+_Shares = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +35,28 @@ class CutRules:
     min_valid : float
         Least share of pixels that are good in both images.
     min_similarity : float
-        Least correlation between LR and HR averaged down, for chips whose disagreement is larger
-        than the scene's own.
+        Least similarity of LR and HR as the satellite would see it (`geo.similarity`).
+    max_changed : float
+        Most ground, as a share, that is different in the two.
+    min_content : float
+        Chips with less slope than this, in units of the scene's residual, are flagged
+        ``low_content``: there is nothing on them but noise.
     """
 
     min_valid: float = 0.9
-    min_similarity: float = 0.3
+    min_similarity: float = 0.6
+    max_changed: float = 0.2
+    min_content: float = 1.3
 
     def __post_init__(self) -> None:
         if not 0 < self.min_valid <= 1:
             raise ValueError(f"min_valid is {self.min_valid:g}; wanted more than 0, at most 1")
+        if not -1 <= self.min_similarity <= 1:
+            raise ValueError(f"min_similarity is {self.min_similarity:g}; wanted -1 to 1")
+        if not 0 <= self.max_changed <= 1:
+            raise ValueError(f"max_changed is {self.max_changed:g}; wanted 0 to 1")
+        if self.min_content < 0:
+            raise ValueError(f"min_content is {self.min_content:g}; wanted 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +73,13 @@ class Chip:
     hr : array, [C, H, W]
         In the satellite's dtype and radiometry.
     valid : array of bool, [H, W]
-    valid_fraction, cloud_fraction, similarity : float
+    valid_fraction : float
+    cloud_fraction, nodata_fraction, saturated_fraction : float
+        What takes good pixels away; they may overlap.
+    similarity, changed_fraction, content : float
+        See `geo.similarity.Comparison`.
+    flags : tuple of str
+        What a user may want to know of a chip that is kept: ``low_content``, ``saturated``.
     reason, value, limit
         Why the chip is refused; `reason` is None for a good one.
     """
@@ -65,10 +88,15 @@ class Chip:
     geobox: GeoBox
     lr: npt.NDArray[np.generic]
     hr: npt.NDArray[np.generic]
-    valid: npt.NDArray[np.bool_]
+    valid: _Mask
     valid_fraction: float
     cloud_fraction: float
     similarity: float
+    nodata_fraction: float = 0.0
+    saturated_fraction: float = 0.0
+    changed_fraction: float = 0.0
+    content: float = 0.0
+    flags: tuple[str, ...] = ()
     reason: str | None = None
     value: float | None = None
     limit: float | None = None
@@ -115,40 +143,163 @@ def cut_block(
     top, left = (min(w[axis].start for w in windows) for axis in (0, 1))
     bottom, right = (max(w[axis].stop for w in windows) for axis in (0, 1))
     ground = read_ground(
-        pair.satellite,
-        pair.geobox,
-        slice(top, bottom),
-        slice(left, right),
-        pair.masks,
+        pair.satellite, pair.geobox, slice(top, bottom), slice(left, right), pair.masks
     )
     aerial = read_aligned(
         pair.aerial, ground.geobox.zoom_out(1 / pair.scale), pair.alignment, scale=pair.scale
     )
-    s = pair.scale
-    lr, lr_valid = ground.pixels.data, ground.pixels.valid
-    cloudy = np.zeros_like(lr_valid) if ground.screened is None else ground.screened
-    there = aerial.valid & (lr_valid | cloudy).repeat(s, axis=0).repeat(s, axis=1)  # [H, W]
-    hr = to_dtype(aerial.data, lr.dtype)
-    valid = aerial.valid & lr_valid.repeat(s, axis=0).repeat(s, axis=1)  # [H, W]
+    places = np.array([(r.start - top, c.start - left) for r, c in windows]) // lattice.lr_size
+    stacks = _stack_chips(ground, aerial, places, lattice.lr_size, pair)
+    facts = _measure(stacks, pair)
+    hr = to_dtype(stacks.hr, stacks.lr.dtype)
     chips = []
-    for cell, (rows, cols) in zip(cells, windows, strict=True):
-        y, x = rows.start - top, cols.start - left
-        h, w = rows.stop - rows.start, cols.stop - cols.start
-        fine = (slice(y * s, (y + h) * s), slice(x * s, (x + w) * s))
-        chips.append(
-            judge_chip(
-                cell,
-                pair.geobox[rows, cols],
-                lr[:, y : y + h, x : x + w],
-                hr[:, fine[0], fine[1]],
-                valid[fine],
-                clear_fraction=float(1 - cloudy[y : y + h, x : x + w].mean()),
-                data_fraction=float(there[fine].mean()),
-                residual_dn=pair.alignment.residual_dn,
-                rules=rules,
-            )
+    for i, (cell, (rows, cols)) in enumerate(zip(cells, windows, strict=True)):
+        chip = Chip(
+            cell=cell,
+            geobox=pair.geobox[rows, cols],
+            lr=stacks.lr[i],
+            hr=hr[i],
+            valid=stacks.valid[i],
+            valid_fraction=float(facts.valid_fraction[i]),
+            cloud_fraction=float(facts.cloud_fraction[i]),
+            nodata_fraction=float(facts.nodata_fraction[i]),
+            saturated_fraction=float(facts.saturated_fraction[i]),
+            similarity=float(facts.same.similarity[i]),
+            changed_fraction=float(facts.same.changed_fraction[i]),
+            content=float(facts.same.content[i]),
         )
+        chips.append(judge_chip(chip, rules))
     return chips
+
+
+@dataclass(frozen=True)
+class _Stacks:
+    """All chips of a block, each contiguous."""
+
+    lr: npt.NDArray[Any]  # [n, C, h, w]
+    lr_valid: _Mask  # [n, h, w]
+    cloudy: _Mask  # [n, h, w], with rim
+    lr_saturated: _Mask  # [n, h, w]
+    hr: npt.NDArray[np.float32]  # [n, C, H, W]
+    hr_valid: _Mask  # [n, H, W], of the aerial image alone, saturated or not
+    hr_saturated: _Mask  # [n, H, W]
+    valid: _Mask  # [n, H, W], good in both
+
+
+def _stack_chips(
+    ground: GroundWindow,
+    aerial: Pixels,
+    places: npt.NDArray[np.int_],
+    size: int,
+    pair: AlignedPair,
+) -> _Stacks:
+    """Take a block apart into chips; `places` [n, 2] are their rows and columns in it."""
+    lr = ground.pixels.data
+    nothing = np.zeros(ground.pixels.valid.shape, dtype=np.bool_)
+    cloudy = nothing if ground.screened is None else ground.screened
+    saturated = nothing if ground.saturated is None else ground.saturated
+    lr_valid = split(ground.pixels.valid[None], places, size)[:, 0]
+    fine = size * pair.scale
+    hr_valid = split(aerial.valid[None], places, fine)[:, 0]
+    hr = split(aerial.data, places, fine)
+    hr_saturated = _find_saturated(hr, hr_valid, pair)
+    valid = hr_valid & ~hr_saturated
+    cells = valid.reshape(len(places), size, pair.scale, size, pair.scale)
+    cells &= lr_valid[:, :, None, :, None]  # a view: writes into valid
+    return _Stacks(
+        lr=split(lr, places, size),
+        lr_valid=lr_valid,
+        cloudy=split(cloudy[None], places, size)[:, 0],
+        lr_saturated=split(saturated[None], places, size)[:, 0],
+        hr=hr,
+        hr_valid=hr_valid,
+        hr_saturated=hr_saturated,
+        valid=valid,
+    )
+
+
+def split(image: npt.NDArray[Any], places: npt.NDArray[np.int_], size: int) -> npt.NDArray[Any]:
+    """Chips of a block of whole cells: [C, rows * size, cols * size] to [n, C, size, size]."""
+    bands, height, width = image.shape
+    cells = image.reshape(bands, height // size, size, width // size, size)
+    chips = cells[:, places[:, 0], :, places[:, 1]]  # [n, C, size, size]
+    return np.ascontiguousarray(chips)
+
+
+def _find_saturated(data: npt.NDArray[Any], valid: _Mask, pair: AlignedPair) -> _Mask:
+    """Where aerial pixels stood at the top of their range before they changed colour."""
+    saturated = np.zeros(valid.shape, dtype=np.bool_)
+    href = pair.aerial if isinstance(pair.aerial, str) else pair.aerial[0].href
+    highest = type_maximum(inspect_raster(href).dtype)
+    if highest is None:
+        return saturated
+    gains, offsets = (np.asarray(v) for v in (pair.alignment.gains, pair.alignment.offsets))
+    # A last bit may be lost on the way through the warp.
+    ceilings = (gains * (highest - 1e-3) + offsets).astype(np.float32)
+    top = (data >= ceilings[:, None, None]).any(axis=1) & valid  # [n, H, W]
+    for i in np.flatnonzero(top.any(axis=(1, 2))):
+        saturated[i] = find_patches(top[i])
+    return saturated
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is measured on all chips of a block, each [n]."""
+
+    valid_fraction: _Shares
+    cloud_fraction: _Shares
+    nodata_fraction: _Shares
+    saturated_fraction: _Shares
+    same: Comparison
+
+
+def _measure(stacks: _Stacks, pair: AlignedPair) -> _Facts:
+    s = pair.scale
+    n, _, h, w = stacks.lr.shape
+    seen, good = see_chips(stacks.hr, stacks.hr_valid, s)
+    same = compare_chips(stacks.lr, seen, good & stacks.lr_valid, pair.alignment.residual_dn)
+    data = stacks.lr_valid | stacks.cloudy | stacks.lr_saturated
+    there = stacks.hr_valid.reshape(n, h, s, w, s).sum(axis=(2, 4)) * data / s**2  # [n, h, w]
+    hot = np.maximum(
+        stacks.lr_saturated, stacks.hr_saturated.reshape(n, h, s, w, s).mean(axis=(2, 4))
+    )
+    return _Facts(
+        valid_fraction=stacks.valid.mean(axis=(1, 2)),
+        cloud_fraction=stacks.cloudy.mean(axis=(1, 2)),
+        nodata_fraction=1 - there.mean(axis=(1, 2)),
+        saturated_fraction=hot.mean(axis=(1, 2)),
+        same=same,
+    )
+
+
+def judge_chip(chip: Chip, rules: CutRules) -> Chip:
+    """Keep or refuse a measured chip: enough good pixels, and the same ground in both.
+
+    Reasons: ``cloud``, ``nodata`` or ``saturated``, whichever takes most ground away;
+    ``dissimilar_content``; ``changed_ground`` for a part of the chip.
+    """
+    flags = [("low_content", chip.content < rules.min_content)]
+    flags.append(("saturated", chip.saturated_fraction > 0))
+    reason, value, limit = None, None, None
+    if chip.valid_fraction < rules.min_valid:
+        lost = {
+            "cloud": chip.cloud_fraction,
+            "nodata": chip.nodata_fraction,
+            "saturated": chip.saturated_fraction,
+        }
+        reason = max(lost, key=lambda name: lost[name])
+        value, limit = chip.valid_fraction, rules.min_valid
+    elif chip.similarity < rules.min_similarity:
+        reason, value, limit = "dissimilar_content", chip.similarity, rules.min_similarity
+    elif chip.changed_fraction > rules.max_changed:
+        reason, value, limit = "changed_ground", chip.changed_fraction, rules.max_changed
+    return replace(
+        chip,
+        flags=tuple(name for name, raised in flags if raised),
+        reason=reason,
+        value=value,
+        limit=limit,
+    )
 
 
 def to_dtype(data: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
@@ -157,78 +308,5 @@ def to_dtype(data: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> npt.NDArray
     if wanted.kind not in "iu":
         return data.astype(wanted)
     limits = np.iinfo(wanted)
-    return np.clip(np.rint(data), limits.min, limits.max).astype(wanted)
-
-
-def judge_chip(
-    cell: Cell,
-    geobox: GeoBox,
-    lr: npt.NDArray[np.generic],
-    hr: npt.NDArray[np.generic],
-    valid: npt.NDArray[np.bool_],
-    *,
-    clear_fraction: float,
-    data_fraction: float,
-    residual_dn: Sequence[float],
-    rules: CutRules,
-) -> Chip:
-    """Keep or refuse one chip: enough good pixels, and the same ground in both.
-
-    Parameters
-    ----------
-    clear_fraction : float
-        Share without cloud or shadow.
-    data_fraction : float
-        Share where both images have data, cloudy or not.
-    """
-    valid_fraction = float(valid.mean())
-    similarity, misfit = _compare(lr, hr, valid, residual_dn)
-    reason, value, limit = None, None, None
-    if valid_fraction < rules.min_valid:
-        # Named by what takes more ground away.
-        reason = "cloud" if clear_fraction <= data_fraction else "nodata"
-        value, limit = valid_fraction, rules.min_valid
-    elif similarity < rules.min_similarity and misfit > _MISFIT_LIMIT:
-        reason, value, limit = "dissimilar_content", similarity, rules.min_similarity
-    return Chip(
-        cell=cell,
-        geobox=geobox,
-        lr=np.ascontiguousarray(lr),
-        hr=np.ascontiguousarray(hr),
-        valid=np.ascontiguousarray(valid),
-        valid_fraction=valid_fraction,
-        cloud_fraction=1 - clear_fraction,
-        similarity=similarity,
-        reason=reason,
-        value=value,
-        limit=limit,
-    )
-
-
-# Flat water correlates with nothing and yet is the same ground: a low correlation only counts
-# where the two also differ by more than the scene's own residual.
-_MISFIT_LIMIT = 3.0
-
-
-def _compare(
-    lr: npt.NDArray[np.generic],
-    hr: npt.NDArray[np.generic],
-    valid: npt.NDArray[np.bool_],
-    residual_dn: Sequence[float],
-) -> tuple[float, float]:
-    """Correlation, and misfit in units of the scene's residual, at LR resolution."""
-    scale = hr.shape[-1] // lr.shape[-1]
-    good = ndimage.minimum_filter(
-        valid.reshape(lr.shape[1], scale, lr.shape[2], scale).all(axis=(1, 3)), 3
-    )  # [h, w]; the blur mixes neighbours in
-    if good.sum() < 16:
-        return 0.0, 0.0
-    coarse = degrade(hr.astype(np.float32), scale)[:, good]  # [C, n]
-    fine = lr.astype(np.float32)[:, good]
-    correlations = [
-        np.corrcoef(a, b)[0, 1] if min(a.std(), b.std()) > 1e-6 else 0.0
-        for a, b in zip(coarse, fine, strict=True)
-    ]
-    scales = np.maximum(np.asarray(residual_dn, np.float32), 1e-6)
-    misfit = np.sqrt(((fine - coarse) ** 2).mean(axis=1)) / scales
-    return float(np.mean(correlations)), float(misfit.mean())
+    whole = np.rint(data)
+    return np.clip(whole, limits.min, limits.max, out=whole).astype(wanted)

@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as npst
 from geo.align import align_source
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
-from geo.cut import AlignedPair, CutRules, cut_block, judge_chip, to_dtype
+from geo.cut import AlignedPair, Chip, CutRules, cut_block, judge_chip, split, to_dtype
+from geo.raster_io import inspect_raster
 from geo.sensor import degrade
 
 SCALE, SIZE = 4, 16
@@ -152,65 +153,163 @@ def test_beyond_the_aerial_image_it_is_nodata(
 
 
 class TestJudging:
-    residual = (20.0,)
-
-    def judge(self, lr: Any, hr: Any, *, valid: Any = None, **facts: Any) -> Any:
-        valid = np.ones(hr.shape[1:], bool) if valid is None else valid
-        facts = {"clear_fraction": 1.0, "data_fraction": 1.0} | facts
-        return judge_chip(
-            Cell(0, 0), None, lr, hr, valid, residual_dn=self.residual, rules=RULES, **facts
+    def chip(self, **facts: Any) -> Chip:
+        nothing = np.zeros((1, 1, 1))
+        good = {"valid_fraction": 1.0, "cloud_fraction": 0.0, "similarity": 0.95, "content": 5.0}
+        return Chip(
+            cell=Cell(0, 0), geobox=None, lr=nothing, hr=nothing, valid=nothing[0], **good | facts
         )
 
-    def make(self, rasters: ModuleType, contrast: float, seed: int = 0) -> tuple[Any, Any]:
-        hr = 1000 + contrast * rasters.ground((64, 64), seed=seed, bands=1, finest_px=8)
-        noise = np.random.default_rng(seed).normal(0, self.residual[0], (1, 16, 16))
-        return degrade(hr, SCALE) + noise, hr
+    def test_a_good_chip_is_kept_without_a_flag(self) -> None:
+        chip = judge_chip(self.chip(), RULES)
+        assert (chip.reason, chip.value, chip.limit, chip.flags) == (None, None, None, ())
 
-    def test_the_same_ground_is_kept(self, rasters: ModuleType) -> None:
-        chip = self.judge(*self.make(rasters, 200))
+    def test_other_ground_is_dissimilar(self) -> None:
+        chip = judge_chip(self.chip(similarity=0.4, changed_fraction=0.7), RULES)
+        assert (chip.reason, chip.value, chip.limit) == ("dissimilar_content", 0.4, 0.6)
+
+    def test_ground_that_has_changed_in_part_is_refused_with_its_share(self) -> None:
+        chip = judge_chip(self.chip(similarity=0.75, changed_fraction=0.25), RULES)
+        assert (chip.reason, chip.value, chip.limit) == ("changed_ground", 0.25, 0.2)
+
+    def test_little_content_is_flagged_and_kept(self) -> None:
+        chip = judge_chip(self.chip(content=1.0), RULES)
         assert chip.reason is None
-        assert chip.similarity > 0.95
+        assert chip.flags == ("low_content",)
 
-    def test_other_ground_is_dissimilar(self, rasters: ModuleType) -> None:
-        lr, _ = self.make(rasters, 200)
-        _, hr = self.make(rasters, 200, seed=1)
-        chip = self.judge(lr, hr)
-        assert chip.reason == "dissimilar_content"
-        assert chip.value == chip.similarity < RULES.min_similarity == chip.limit
-
-    def test_still_water_correlates_with_nothing_and_is_kept(self, rasters: ModuleType) -> None:
-        chip = self.judge(*self.make(rasters, 0.5))
-        assert chip.similarity < RULES.min_similarity
+    def test_a_few_saturated_pixels_are_flagged_and_kept(self) -> None:
+        chip = judge_chip(self.chip(saturated_fraction=0.01, valid_fraction=0.99), RULES)
         assert chip.reason is None
-
-    @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16)])
-    def test_flat_pixels_are_no_trouble(self, shape: tuple[int, ...]) -> None:
-        lr, hr = np.full(shape, 7.0), np.full((shape[0], 64, 64), 7.0)
-        chip = self.judge(lr, hr)
-        assert chip.reason is None
-        assert chip.similarity == 0
+        assert chip.flags == ("saturated",)
 
     @pytest.mark.parametrize(
-        ("clear", "seen", "reason"),
-        [(0.5, 1.0, "cloud"), (1.0, 0.5, "nodata"), (0.6, 0.8, "cloud")],
+        ("cloud", "nodata", "saturated", "reason"),
+        [
+            (0.5, 0.0, 0.0, "cloud"),
+            (0.0, 0.5, 0.0, "nodata"),
+            (0.4, 0.2, 0.0, "cloud"),
+            (0.1, 0.15, 0.3, "saturated"),
+        ],
     )
-    def test_too_few_good_pixels_are_named_by_what_takes_more(
-        self, rasters: ModuleType, clear: float, seen: float, reason: str
+    def test_too_few_good_pixels_are_named_by_what_takes_most(
+        self, cloud: float, nodata: float, saturated: float, reason: str
     ) -> None:
-        valid = np.zeros((64, 64), bool)
-        valid[:32] = True
-        lr, hr = self.make(rasters, 200)
-        chip = self.judge(lr, hr, valid=valid, clear_fraction=clear, data_fraction=seen)
+        facts = {"cloud": cloud, "nodata": nodata, "saturated": saturated}
+        facts = {f"{name}_fraction": share for name, share in facts.items()}
+        chip = judge_chip(self.chip(valid_fraction=0.5, similarity=0.0, **facts), RULES)
         assert (chip.reason, chip.value, chip.limit) == (reason, 0.5, 0.9)
-        assert chip.cloud_fraction == pytest.approx(1 - clear)
 
-    def test_what_is_not_valid_is_not_compared(self, rasters: ModuleType) -> None:
-        lr, hr = self.make(rasters, 200)
-        valid = np.ones((64, 64), bool)
-        valid[:4, :] = valid[:, 60:] = False
-        lr, hr = lr.copy(), hr.copy()
-        lr[:, :1], lr[:, :, 15:] = 9e4, -9e4
-        assert self.judge(lr, hr, valid=valid, clear_fraction=0.9).similarity > 0.95
+
+class TestSplitting:
+    def test_chips_are_cells_of_the_block(self) -> None:
+        block = np.arange(2 * 6 * 9).reshape(2, 6, 9)
+        places = np.array([(1, 2), (0, 0), (1, 0)])
+        chips = split(block, places, 3)
+        for chip, (row, col) in zip(chips, places, strict=True):
+            there = (slice(3 * row, 3 * row + 3), slice(3 * col, 3 * col + 3))
+            np.testing.assert_array_equal(chip, block[:, *there])
+        assert chips.flags.c_contiguous
+
+
+class TestSaturation:
+    @pytest.fixture
+    def cut(
+        self, rasters: ModuleType, tmp_path: Path, world: Any, pair: AlignedPair, lattice: Lattice
+    ) -> list[Chip]:
+        """The aerial image as a file of bytes with a roof that is too bright for them."""
+        hr = np.clip(world.hr, 0, 254).astype("uint8")
+        hr[:, 200:260, 200:260] = 255
+        href = rasters.write(tmp_path / "hot.tif", hr, world.hr_grid)
+        hot = AlignedPair(**{**pair.__dict__, "aerial": href, "masks": ()})
+        return cut_block(hot, lattice, lattice.cells_in(pair.geobox), RULES)
+
+    def test_a_plateau_of_the_aerial_image_is_not_valid(
+        self, cut: list[Chip], pair: AlignedPair, lattice: Lattice
+    ) -> None:
+        lost = sum(c.valid.size * c.saturated_fraction for c in cut)
+        assert lost == pytest.approx(60 * 60, rel=0.15)
+        assert {c.reason for c in cut if c.saturated_fraction > 0.2} == {"saturated"}
+        assert all(("saturated" in c.flags) == (c.saturated_fraction > 0) for c in cut)
+
+    def test_and_nothing_else_is(self, cut: list[Chip]) -> None:
+        assert sum(c.saturated_fraction > 0 for c in cut) <= 4
+
+
+def step(image: np.ndarray, axis: int) -> np.ndarray:
+    """Mean size of the step between neighbours, for each line between them."""
+    steps = np.abs(np.diff(image.astype(np.float64), axis=axis + 1))
+    return steps.mean(axis=(0, 2 - axis))
+
+
+def mosaic(chips: list[Chip], name: str) -> np.ndarray:
+    """Chips of a full block put together again."""
+    cells = sorted(c.cell for c in chips)
+    size = getattr(chips[0], name).shape[-1]
+    shape = (cells[-1].row - cells[0].row + 1, cells[-1].col - cells[0].col + 1)
+    out = np.zeros((chips[0].hr.shape[0], shape[0] * size, shape[1] * size))
+    for chip in chips:
+        y, x = (chip.cell.row - cells[0].row) * size, (chip.cell.col - cells[0].col) * size
+        out[:, y : y + size, x : x + size] = getattr(chip, name)
+    return out
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_chips_meet_without_a_seam(
+    pair: AlignedPair, lattice: Lattice, axis: int, world: Any
+) -> None:
+    """Cut one by one, so that nothing in common but the scene's own fit holds them together."""
+    cells = lattice.cells_in(pair.geobox)
+    chips = [chip for cell in cells for chip in cut_block(pair, lattice, [cell], RULES)]
+    steps = step(mosaic(chips, "hr"), axis)
+    border = np.arange(1, len(steps) + 1) % (SIZE * SCALE) == 0
+    assert border.sum() >= 4
+    inside = steps[~border]
+    assert steps[border].mean() < inside.mean() + 2 * inside.std() / np.sqrt(border.sum())
+
+
+TRIAL = [
+    ("prairie", "sat_20120726", "naip_20120731"),
+    ("prairie", "sat_20200906", "naip_20200831"),
+    ("village", "sat_20170911", "oam_zanzibar"),
+]
+
+
+@pytest.mark.parametrize(("region", "scene", "ground"), TRIAL)
+def test_real_chips_agree_with_what_the_satellite_saw(
+    shared_data: Path, region: str, scene: str, ground: str
+) -> None:
+    folder = shared_data / "trial" / region
+    satellite = str(folder / "satellite" / scene / "B04B03B02.tif")
+    aerial = str(folder / "aerial" / ground / "visual.tif")
+    geobox = inspect_raster(satellite).geobox
+    area = (slice(0, geobox.shape.y), slice(0, geobox.shape.x))
+    alignment = align_source(
+        inspect_raster(satellite).refs()[:3], geobox, inspect_raster(aerial).refs()[:3], area=area
+    )
+    cut = AlignedPair(
+        satellite=inspect_raster(satellite).refs()[:3],
+        aerial=inspect_raster(aerial).refs()[:3],
+        geobox=geobox,
+        masks=(),
+        alignment=alignment,
+        scale=SCALE,
+    )
+    affine = geobox.affine
+    lattice = Lattice(crs=str(geobox.crs), resolution_xy=(affine.a, -affine.e), lr_size=32)
+    cells = lattice.cells_in(geobox)[:60]
+    kept = [c for c in cut_block(cut, lattice, cells, RULES) if c.reason is None]
+    assert len(kept) > 0.5 * len(cells)
+    r_squared = np.array([agreement(c) for c in kept])  # [chips, C]
+    assert np.median(r_squared, axis=0).min() >= 0.95
+    assert min(c.similarity for c in kept) > 0.85
+
+
+def agreement(chip: Chip) -> list[float]:
+    """R squared of each band between LR and HR averaged down."""
+    good = chip.valid.reshape(32, SCALE, 32, SCALE).all(axis=(1, 3))
+    seen = degrade(chip.hr.astype(np.float32), SCALE)
+    pairs = zip(chip.lr[:, good].astype(np.float64), seen[:, good], strict=True)
+    return [1 - float(np.mean((a - b) ** 2) / a.var()) for a, b in pairs]
 
 
 @given(
@@ -229,7 +328,16 @@ def test_dtypes_are_rounded_and_clipped(data: Any, dtype: str) -> None:
         assert abs(value - min(max(want, limits.min), limits.max)) <= 0.5
 
 
-@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
-def test_rules_check_themselves(share: float) -> None:
-    with pytest.raises(ValueError, match="min_valid is"):
-        CutRules(min_valid=share)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("min_valid", 0.0),
+        ("min_valid", 1.1),
+        ("min_similarity", 1.5),
+        ("max_changed", -0.1),
+        ("min_content", -1.0),
+    ],
+)
+def test_rules_check_themselves(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{field} is"):
+        CutRules(**{field: value})
