@@ -54,38 +54,46 @@ def may_borrow(alignment: Alignment) -> bool:
     return not alignment.accepted and alignment.reason in _BORROWERS
 
 
-def borrow_shift(
-    candidate: Candidate, neighbours: Sequence[Neighbour], rules: BorrowRules | None = None
-) -> SceneShift | None:
-    """Shift of the same satellite scene as its nearest registered neighbours have it.
+def find_neighbours(
+    candidate: Candidate, aligned: Sequence[Neighbour], rules: BorrowRules | None = None
+) -> list[Alignment]:
+    """Alignments that hold for these scenes too, the nearest first.
 
     Parameters
     ----------
     candidate : Candidate
         Scenes that could not be registered.
-    neighbours : sequence of (Candidate, Alignment)
+    aligned : sequence of (Candidate, Alignment)
         Any scene pairs; those of other satellite scenes, refused ones, ones that borrowed
         themselves and ones too far away are passed over.
-
-    Returns
-    -------
-    SceneShift or None
-        With the least reliability among the neighbours; None where there are none, or where they
-        disagree.
     """
     rules = rules or BorrowRules()
     near = sorted(
         (
             (distance, alignment)
-            for other, alignment in neighbours
+            for other, alignment in aligned
             if _is_neighbour(candidate, other, alignment, rules)
             and (distance := _distance_km(candidate, other)) <= rules.max_distance_km
         ),
         key=lambda found: found[0],
-    )[: rules.most]
-    if not near:
+    )
+    return [alignment for _, alignment in near[: rules.most]]
+
+
+def borrow_shift(
+    neighbours: Sequence[Alignment], rules: BorrowRules | None = None
+) -> SceneShift | None:
+    """Shift as the neighbours have it, with the least of their reliabilities.
+
+    Returns
+    -------
+    SceneShift or None
+        None where there are no neighbours, or where they disagree.
+    """
+    rules = rules or BorrowRules()
+    if not neighbours:
         return None
-    shifts = np.array([(a.dy_px, a.dx_px) for _, a in near])
+    shifts = np.array([(a.dy_px, a.dx_px) for a in neighbours])
     middle = np.median(shifts, axis=0)
     apart = float(np.linalg.norm(shifts - middle, axis=1).max())
     if apart > rules.max_disagreement_px:
@@ -93,8 +101,8 @@ def borrow_shift(
     return SceneShift(
         dy_px=float(middle[0]),
         dx_px=float(middle[1]),
-        reliability=min(a.reliability for _, a in near),
-        residual_px=max(a.residual_px for _, a in near) + apart,
+        reliability=min(a.reliability for a in neighbours),
+        residual_px=max(a.residual_px for a in neighbours) + apart,
         origin="neighbours",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from pyproj import Transformer
 
 from geo.align import align_source
 from geo.alignment import Alignment
+from geo.borrow import Neighbour, borrow_shift, find_neighbours, may_borrow
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.cut import AlignedPair, Chip, cut_block
@@ -163,6 +164,45 @@ def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
         area=pair.area,
         masks=pair.masks,
         rules=rules.align,
+    )
+
+
+def borrow_alignment(
+    pair: ScenePair, refused: Alignment, aligned: Sequence[Neighbour], rules: PairingRules
+) -> Alignment:
+    """Align scenes that show nothing to register on by what their neighbours found.
+
+    Colours are fitted here, or, where there is no contrast to fit them on, taken over as well.
+
+    Parameters
+    ----------
+    refused : Alignment
+        What was found for `pair` itself.
+    aligned : sequence of (Candidate, Alignment)
+        What was found for others.
+
+    Returns
+    -------
+    Alignment
+        `refused` itself where nobody can help.
+    """
+    neighbours = find_neighbours(pair.candidate, aligned) if may_borrow(refused) else []
+    shift = borrow_shift(neighbours)
+    if shift is None:
+        return refused
+    found = align_source(
+        pair.satellite,
+        pair.geobox,
+        pair.aerial,
+        area=pair.area,
+        masks=pair.masks,
+        rules=rules.align,
+        known=shift,
+    )
+    if found.reason != "poor_colour_fit":
+        return found
+    return replace(
+        found, accepted=True, reason=None, value=None, limit=None, colours=neighbours[0].colours
     )
 
 
@@ -320,6 +360,8 @@ def _row(job: BlockJob, chip: Chip) -> Row:
         "similarity": chip.similarity,
         "valid_fraction": chip.valid_fraction,
         "cloud_fraction": chip.cloud_fraction,
+        "content": chip.content,
+        "flags": list(chip.flags),
         "category": job.landcover.category_of(chip.geobox) if job.landcover else None,
         "split": job.split_rule.split_of(chip.cell, crs),
         "ingested_by": job.run_name,
