@@ -231,12 +231,12 @@ def _find_saturated(data: npt.NDArray[Any], valid: _Mask, pair: AlignedPair) -> 
     saturated = np.zeros(valid.shape, dtype=np.bool_)
     href = pair.aerial if isinstance(pair.aerial, str) else pair.aerial[0].href
     highest = type_maximum(inspect_raster(href).dtype)
-    if highest is None:
+    colours = pair.alignment.colours
+    if highest is None or colours is None:
         return saturated
-    gains, offsets = (np.asarray(v) for v in (pair.alignment.gains, pair.alignment.offsets))
     # A last bit may be lost on the way through the warp.
-    ceilings = (gains * (highest - 1e-3) + offsets).astype(np.float32)
-    top = (data >= ceilings[:, None, None]).any(axis=1) & valid  # [n, H, W]
+    ceilings = colours.apply(np.full((data.shape[1], 1), highest - 1e-3, np.float32))  # [C, 1]
+    top = (data >= ceilings[:, :, None]).any(axis=1) & valid  # [n, H, W]
     for i in np.flatnonzero(top.any(axis=(1, 2))):
         saturated[i] = find_patches(top[i])
     return saturated

@@ -238,6 +238,7 @@ def _fit_band(a: _Values, s: _Values, noise: float, method: Method) -> _BandFit:
     keep = np.ones(a.shape, dtype=np.bool_)
     gain, offset, sigma = 1.0, float(np.mean(s - a)) if a.size else 0.0, 0.0
     curve: ToneCurve | None = None
+    rounding = _NO_CONTRAST + 1e-6 * float(np.abs(s).max(initial=0.0))
     for _ in range(_ROUNDS if a.size else 0):
         gain = _gain(a[keep], s[keep], noise)
         offset = float(s[keep].mean() - gain * a[keep].mean())
@@ -245,7 +246,7 @@ def _fit_band(a: _Values, s: _Values, noise: float, method: Method) -> _BandFit:
         residual = s - (gain * a + offset if curve is None else curve.apply(a))
         centre = np.median(residual[keep])
         sigma = 1.4826 * float(np.median(np.abs(residual[keep] - centre)))
-        kept = np.abs(residual - centre) <= _TRIM_SIGMA * max(sigma, _NO_CONTRAST)
+        kept = np.abs(residual - centre) <= _TRIM_SIGMA * max(sigma, rounding)
         if kept.mean() < _LEAST_KEPT or (kept == keep).all():
             break
         keep = kept
@@ -313,7 +314,8 @@ def estimate_noise(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> tup
     Notes
     -----
     J. Immerkaer, "Fast noise variance estimation", CVIU 64 (1996), with block-wise selection:
-    over the whole image the texture of the ground would count as noise.
+    over the whole image the texture of the ground would count as noise. Where all ground is
+    smooth the answer is a fifth too low, for the quietest blocks are quiet by chance.
     """
     height, width = (n // _BLOCK_PX * _BLOCK_PX for n in valid.shape)
     whole = _blocks(valid[:height, :width]).all(axis=1)  # [blocks]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo.harmonise import ColourFit, fit_colours
+from geo.harmonise import (
+    METHODS,
+    ColourFit,
+    HarmoniseRules,
+    ToneCurve,
+    estimate_noise,
+    fit_colours,
+)
 
 N = 20_000
 gains = st.floats(0.05, 60)
@@ -109,3 +120,164 @@ def test_each_band_has_its_own_colours_in_any_shape() -> None:
 def test_bands_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="zip"):
         fit_colours(np.ones((2, 9), np.float32), np.ones((3, 9), np.float32))
+
+
+HISTOGRAM = HarmoniseRules(method="histogram")
+
+
+class TestCurves:
+    def bent(self, aerial: np.ndarray, gamma: float) -> np.ndarray:
+        top = aerial.max()
+        return (4000 * (aerial / top) ** gamma + 300).astype(np.float32)
+
+    @pytest.mark.parametrize("gamma", [0.5, 0.8, 1.0, 1.3, 2.2])
+    def test_a_tone_curve_comes_back(self, gamma: float) -> None:
+        aerial = aerial_pixels(1)
+        satellite = self.bent(aerial, gamma)
+        noisy = satellite + np.random.default_rng(1).normal(0, 20, satellite.shape)
+        fit = fit_colours(aerial, noisy.astype(np.float32), HISTOGRAM)
+        common = (aerial > np.quantile(aerial, 0.01)) & (aerial < np.quantile(aerial, 0.99))
+        error = (fit.apply(aerial) - satellite)[common]
+        assert np.abs(error).mean() < 0.04 * satellite.std()
+        assert fit.r_squared[0] > 0.96
+
+    def test_a_curve_fits_bent_tones_better_than_a_line(self) -> None:
+        aerial = aerial_pixels(2, bands=3)
+        satellite = self.bent(aerial, 1.8)
+        line, curve = (fit_colours(aerial, satellite, HarmoniseRules(method=m)) for m in METHODS)
+        assert min(curve.r_squared) > max(line.r_squared)
+        assert line.curves == ()
+        assert len(curve.curves) == 3
+
+    @pytest.mark.parametrize("kind", ["bright", "permuted"])
+    def test_changed_ground_does_not_bend_the_curve(self, kind: str) -> None:
+        rng = np.random.default_rng(8)
+        aerial = aerial_pixels(8)
+        satellite = 12 * aerial + 400
+        wrong = satellite.max() * 2 if kind == "bright" else rng.permutation(satellite, axis=1)
+        changed = np.where(rng.random(aerial.shape) < 0.15, wrong, satellite)
+        fit = fit_colours(aerial, changed.astype(np.float32), HISTOGRAM)
+        common = aerial < np.quantile(aerial, 0.98)
+        error = np.abs(fit.apply(aerial) - satellite)[common]
+        assert error.mean() < 0.06 * satellite.std()
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(0, 9999), st.sampled_from([50, 500, N]))
+    def test_curves_always_rise_and_can_be_undone(self, seed: int, n: int) -> None:
+        rng = np.random.default_rng(seed)
+        aerial = rng.integers(0, 256, (2, n)).astype(np.float32)
+        satellite = np.sort(rng.gamma(0.7, 900, (2, n)), axis=1).astype(np.float32)
+        fit = fit_colours(np.sort(aerial, axis=1), satellite, HISTOGRAM)
+        levels = np.tile(np.linspace(-50, 400, 200, dtype=np.float32), (2, 1))
+        assert (np.diff(fit.apply(levels), axis=1) > 0).all()
+        np.testing.assert_allclose(fit.undo(fit.apply(levels)), levels, atol=0.05)
+
+    @pytest.mark.parametrize("levels", [(10,), (10, 200), (10, 90, 200)])
+    def test_few_levels_are_brought_over(self, levels: tuple[int, ...]) -> None:
+        aerial = np.tile(np.float32(levels), (1, 300))
+        fit = fit_colours(aerial, 5 * aerial, HISTOGRAM)
+        np.testing.assert_allclose(fit.apply(aerial), 5 * aerial, rtol=1e-3)
+
+
+class TestUndoing:
+    @settings(max_examples=25, deadline=None)
+    @given(st.lists(st.tuples(gains, offsets), min_size=1, max_size=4))
+    def test_what_was_applied_is_undone(self, colours: list[tuple[float, float]]) -> None:
+        gain, offset = zip(*colours, strict=True)
+        fit = ColourFit(gains=gain, offsets=offset, correlation=1, residual_dn=(0,) * len(gain))
+        image = 100 * np.random.default_rng(0).random((len(gain), 5, 7)).astype(np.float32)
+        np.testing.assert_allclose(fit.undo(fit.apply(image)), image, rtol=1e-3, atol=0.05)
+
+    def test_integers_are_undone_within_their_rounding(self) -> None:
+        fit = ColourFit(gains=(16.0,), offsets=(90.0,), correlation=1, residual_dn=(0,))
+        image = np.arange(256, dtype=np.float32)[None]
+        stored = np.rint(fit.apply(image)).astype("uint16")
+        np.testing.assert_array_equal(np.rint(fit.undo(stored)), image)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_fit_survives_being_written_down(self, method: str) -> None:
+        aerial = aerial_pixels(3, bands=2)
+        satellite = (30 * aerial**0.8 + 100).astype(np.float32)
+        fit = fit_colours(aerial, satellite, HarmoniseRules(method=method))
+        assert ColourFit.from_dict(json.loads(json.dumps(fit.to_dict()))) == fit
+        assert pickle.loads(pickle.dumps(fit)) == fit
+
+
+class TestRefusal:
+    def test_a_good_fit_is_not_refused(self) -> None:
+        aerial = aerial_pixels(bands=3)
+        fit = fit_colours(aerial, 9 * aerial + 5)
+        assert (fit.reason, fit.value, fit.limit) == (None, None, None)
+        assert fit.kept_fraction > 0.95
+        assert min(fit.r_squared) == pytest.approx(1, abs=1e-4)
+
+    def test_other_ground_is_refused_with_its_correlation(self) -> None:
+        fit = fit_colours(aerial_pixels(0), 10 * aerial_pixels(1))
+        assert fit.reason == "poor_colour_fit"
+        assert fit.value == fit.correlation < fit.limit == HarmoniseRules().min_correlation
+
+    def test_colours_turned_upside_down_are_refused(self) -> None:
+        aerial = aerial_pixels(2)
+        assert fit_colours(aerial, 5000 - 9 * aerial).reason == "poor_colour_fit"
+
+    def test_nothing_to_fit_is_refused(self) -> None:
+        nothing = np.empty((3, 0), np.float32)
+        assert fit_colours(nothing, nothing).reason == "poor_colour_fit"
+
+    def test_too_few_that_agree_are_refused_with_their_share(self) -> None:
+        rng = np.random.default_rng(9)
+        aerial = aerial_pixels(9)
+        agree = rng.random(aerial.shape) < 0.5
+        satellite = np.where(agree, 10 * aerial, rng.normal(9000, 2500, aerial.shape))
+        fit = fit_colours(aerial, satellite.astype(np.float32), HarmoniseRules(min_kept=0.9))
+        assert fit.reason == "poor_colour_fit"
+        assert fit.value is not None
+        assert fit.limit is not None
+        assert fit.value < fit.limit
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("method", "magic"), ("min_correlation", 1.2), ("min_kept", -0.1)]
+    )
+    def test_rules_check_themselves(self, field: str, value: object) -> None:
+        with pytest.raises(ValueError, match=f"{field} is"):
+            HarmoniseRules(**{field: value})
+
+
+class TestNoise:
+    @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+    def test_the_satellites_own_noise_does_not_raise_the_gain(self, share: float) -> None:
+        aerial = aerial_pixels(7)
+        noise = share * 10 * float(aerial.std())
+        rng = np.random.default_rng(7)
+        satellite = (10 * aerial + rng.normal(0, noise, aerial.shape)).astype(np.float32)
+        told = fit_colours(aerial, satellite, noise_dn=[noise])
+        assert told.gains[0] == pytest.approx(10, rel=0.05)
+        untold = fit_colours(aerial, satellite)
+        assert untold.gains[0] > told.gains[0]
+
+    def test_noise_said_too_large_goes_no_further_than_least_squares(self) -> None:
+        aerial = aerial_pixels(7)
+        satellite = 10 * aerial + 100
+        assert fit_colours(aerial, satellite, noise_dn=[1e6]).gains[0] == pytest.approx(
+            10, rel=1e-3
+        )
+
+    @pytest.mark.parametrize("sigma", [5.0, 25.0, 80.0])
+    def test_noise_is_found_under_ground(self, rasters: ModuleType, sigma: float) -> None:
+        """Ground of which a part is smooth, as it is in any scene of some size."""
+        texture = 300 * rasters.ground((128, 128), bands=2, finest_px=6)
+        texture[:, :, 70:] *= 0.01
+        noise = sigma * np.random.default_rng(0).normal(size=texture.shape)
+        found = estimate_noise(texture + noise, np.ones((128, 128), bool))
+        np.testing.assert_allclose(found, sigma, rtol=0.25)
+
+    def test_where_nothing_is_valid_there_is_no_noise(self) -> None:
+        assert estimate_noise(np.ones((2, 40, 40)), np.zeros((40, 40), bool)) == (0.0, 0.0)
+        assert estimate_noise(np.ones((1, 5, 5)), np.ones((5, 5), bool)) == (0.0,)
+
+
+def test_a_curve_goes_on_straight_beyond_its_ends() -> None:
+    curve = ToneCurve(aerial=(10.0, 20.0, 40.0), satellite=(100.0, 300.0, 500.0), gain=12.0)
+    got = curve.apply(np.array([0.0, 10.0, 15.0, 40.0, 50.0]))
+    np.testing.assert_allclose(got, [-20, 100, 200, 500, 620])
+    np.testing.assert_allclose(curve.undo(got), [0, 10, 15, 40, 50])
