@@ -18,6 +18,7 @@ from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.ground import GroundWindow, read_ground
+from geo.harmonise import ColourFit
 from geo.quality import find_patches, type_maximum
 from geo.raster_io import Pixels, Source, inspect_raster
 from geo.similarity import Comparison, compare_chips, see_chips
@@ -39,7 +40,7 @@ class CutRules:
     max_changed : float
         Most ground, as a share, that is different in the two.
     min_content : float
-        Chips with less slope than this, in units of the scene's residual, are flagged
+        Chips with less slope than this, in units of the scene's noise, are flagged
         ``low_content``: there is nothing on them but noise.
     """
 
@@ -231,11 +232,12 @@ def _find_saturated(data: npt.NDArray[Any], valid: _Mask, pair: AlignedPair) -> 
     saturated = np.zeros(valid.shape, dtype=np.bool_)
     href = pair.aerial if isinstance(pair.aerial, str) else pair.aerial[0].href
     highest = type_maximum(inspect_raster(href).dtype)
-    colours = pair.alignment.colours
-    if highest is None or colours is None:
+    if highest is None:
         return saturated
     # A last bit may be lost on the way through the warp.
-    ceilings = colours.apply(np.full((data.shape[1], 1), highest - 1e-3, np.float32))  # [C, 1]
+    ceilings = colours_of(pair).apply(
+        np.full((data.shape[1], 1), highest - 1e-3, np.float32)
+    )  # [C, 1]
     top = (data >= ceilings[:, :, None]).any(axis=1) & valid  # [n, H, W]
     for i in np.flatnonzero(top.any(axis=(1, 2))):
         saturated[i] = find_patches(top[i])
@@ -257,7 +259,10 @@ def _measure(stacks: _Stacks, pair: AlignedPair) -> _Facts:
     s = pair.scale
     n, _, h, w = stacks.lr.shape
     seen, good = see_chips(stacks.hr, stacks.hr_valid, s)
-    same = compare_chips(stacks.lr, seen, good & stacks.lr_valid, pair.alignment.residual_dn)
+    colours = colours_of(pair)
+    same = compare_chips(
+        stacks.lr, seen, good & stacks.lr_valid, colours.tolerance_dn, colours.noise_dn
+    )
     data = stacks.lr_valid | stacks.cloudy | stacks.lr_saturated
     there = stacks.hr_valid.reshape(n, h, s, w, s).sum(axis=(2, 4)) * data / s**2  # [n, h, w]
     hot = np.maximum(
@@ -270,6 +275,19 @@ def _measure(stacks: _Stacks, pair: AlignedPair) -> _Facts:
         saturated_fraction=hot.mean(axis=(1, 2)),
         same=same,
     )
+
+
+def colours_of(pair: AlignedPair) -> ColourFit:
+    """The colour fit of a pair that is to be cut.
+
+    Raises
+    ------
+    ValueError
+        If its alignment is one without colours.
+    """
+    if pair.alignment.colours is None:
+        raise ValueError("the alignment has no colour fit; wanted an accepted one")
+    return pair.alignment.colours
 
 
 def judge_chip(chip: Chip, rules: CutRules) -> Chip:

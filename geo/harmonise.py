@@ -16,7 +16,6 @@ from scipy import ndimage
 
 _Planes = npt.NDArray[np.float32]
 _Values = npt.NDArray[np.float64]
-_Kept = npt.NDArray[np.bool_]
 
 Method = Literal["linear", "histogram"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -27,6 +26,7 @@ _TRIM_SIGMA = 2.5
 _ROUNDS = 8
 _LEAST_KEPT = 0.3
 _NO_CONTRAST = 1e-9
+_MOST_TOLERANCE = 0.25  # of the contrast
 
 # Shares of pixels below the knots of a tone curve: dense where an image has few pixels, at the
 # ends, yet inside of what a handful of odd pixels decides.
@@ -44,24 +44,20 @@ class HarmoniseRules:
     method : {"linear", "histogram"}
         A gain and an offset for each band, or a monotone curve of a few straight pieces through
         matching quantiles, for cameras with a tone curve.
-    min_correlation : float
-        Least correlation at LR resolution on stable pixels, mean over bands. Calibrated on real
-        pairs: those of one season stand above 0.75, unlike ground and fields eight years apart
-        below 0.63.
-    min_kept : float
-        Least share of pixels that agree with the fit.
+    min_agreement : float
+        Least agreement (see `ColourFit`). Calibrated on real pairs: good ones stand above 0.65,
+        also in a desert and under 30 % of cloud; winter against summer, fields eight years apart
+        and other places below 0.6.
     """
 
     method: Method = "linear"
-    min_correlation: float = 0.65
-    min_kept: float = 0.4
+    min_agreement: float = 0.6
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method is {self.method!r}; wanted one of {', '.join(METHODS)}")
-        for name in ("min_correlation", "min_kept"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} is {value:g}; wanted 0 to 1")
+        if not 0 <= self.min_agreement <= 1:
+            raise ValueError(f"min_agreement is {self.min_agreement:g}; wanted 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +100,11 @@ class ColourFit:
         One for each band with histogram matching, else none.
     r_squared : tuple of float
         Share of the satellite's variance that the fit explains on kept pixels, for each band.
-    kept_fraction : float
-        Share of pixels that agree with the fit in every band.
+    agreement : float
+        Correlation times the share of pixels that were kept, mean over bands: a fit to the few
+        pixels that happen to suit it is not a good one.
+    contrast_dn, noise_dn : tuple of float
+        Standard deviation of the satellite's pixels, and of its noise where that is known.
     reason : str or None
         ``poor_colour_fit`` for a fit that must not be used, with `value` and `limit`.
     """
@@ -116,7 +115,9 @@ class ColourFit:
     residual_dn: tuple[float, ...]
     curves: tuple[ToneCurve, ...] = ()
     r_squared: tuple[float, ...] = ()
-    kept_fraction: float = 1.0
+    agreement: float = 1.0
+    contrast_dn: tuple[float, ...] = ()
+    noise_dn: tuple[float, ...] = ()
     reason: str | None = None
     value: float | None = None
     limit: float | None = None
@@ -142,6 +143,22 @@ class ColourFit:
         gains, offsets = (np.asarray(v, np.float32) for v in (self.gains, self.offsets))
         return gains.reshape(shape), offsets.reshape(shape)
 
+    @property
+    def tolerance_dn(self) -> tuple[float, ...]:
+        """How unlike good pixels may be, for each band.
+
+        What the fit leaves, but not more than a quarter of the contrast: where much has changed,
+        it leaves much, and that must not excuse the change. And not less than the noise.
+        """
+        if not self.contrast_dn:
+            return self.residual_dn
+        return tuple(
+            max(noise, min(residual, _MOST_TOLERANCE * contrast))
+            for noise, residual, contrast in zip(
+                self.noise_dn, self.residual_dn, self.contrast_dn, strict=True
+            )
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
@@ -164,7 +181,9 @@ class ColourFit:
             residual_dn=tuple(plain["residual_dn"]),
             curves=curves,
             r_squared=tuple(plain["r_squared"]),
-            kept_fraction=plain["kept_fraction"],
+            agreement=plain["agreement"],
+            contrast_dn=tuple(plain["contrast_dn"]),
+            noise_dn=tuple(plain["noise_dn"]),
             reason=plain["reason"],
             value=plain["value"],
             limit=plain["limit"],
@@ -202,24 +221,21 @@ def fit_colours(
         _fit_band(a.astype(np.float64), s.astype(np.float64), n, rules.method)
         for a, s, n in zip(aerial, satellite, noise, strict=True)
     ]
-    correlation = float(np.mean([f.correlation for f in fits]))
-    kept = float(np.logical_and.reduce([f.kept for f in fits]).mean()) if aerial.size else 0.0
-    value, limit = None, None
-    if correlation < rules.min_correlation:
-        value, limit = correlation, rules.min_correlation
-    elif kept < rules.min_kept:
-        value, limit = kept, rules.min_kept
+    agreement = float(np.mean([f.correlation * f.kept for f in fits]))
+    poor = agreement < rules.min_agreement
     return ColourFit(
         gains=tuple(f.gain for f in fits),
         offsets=tuple(f.offset for f in fits),
-        correlation=correlation,
+        correlation=float(np.mean([f.correlation for f in fits])),
         residual_dn=tuple(f.residual for f in fits),
         curves=tuple(f.curve for f in fits if f.curve is not None),
         r_squared=tuple(f.r_squared for f in fits),
-        kept_fraction=kept,
-        reason=None if value is None else "poor_colour_fit",
-        value=value,
-        limit=limit,
+        agreement=agreement,
+        contrast_dn=tuple(float(s.std()) if s.size else 0.0 for s in satellite),
+        noise_dn=tuple(float(n) for n in noise),
+        reason="poor_colour_fit" if poor else None,
+        value=agreement if poor else None,
+        limit=rules.min_agreement if poor else None,
     )
 
 
@@ -231,7 +247,7 @@ class _BandFit:
     correlation: float
     residual: float
     r_squared: float
-    kept: _Kept
+    kept: float
 
 
 def _fit_band(a: _Values, s: _Values, noise: float, method: Method) -> _BandFit:
@@ -255,7 +271,9 @@ def _fit_band(a: _Values, s: _Values, noise: float, method: Method) -> _BandFit:
         correlation = float(np.corrcoef(a[keep], s[keep])[0, 1])
         fitted = gain * a + offset if curve is None else curve.apply(a)
         r_squared = 1 - float(np.mean((s - fitted)[keep] ** 2) / s[keep].var())
-    return _BandFit(gain, offset, curve, correlation, sigma, r_squared, keep)
+    return _BandFit(
+        gain, offset, curve, correlation, sigma, r_squared, float(keep.mean()) if a.size else 0.0
+    )
 
 
 def _gain(a: _Values, s: _Values, noise: float) -> float:

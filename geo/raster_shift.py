@@ -14,7 +14,7 @@ from geo.errors import GridError
 from geo.harmonise import HarmoniseRules
 from geo.raster_io import RasterInfo, inspect_raster
 
-_ANY_COLOURS = HarmoniseRules(min_correlation=0, min_kept=0)
+_ANY_COLOURS = HarmoniseRules(min_agreement=0)
 
 
 def align_rasters(

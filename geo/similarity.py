@@ -23,7 +23,7 @@ _Mask = npt.NDArray[np.bool_]
 _WINDOW_PX = 8
 # A window with fewer good pixels than this share says nothing.
 _LEAST_GOOD = 0.25
-# Differences up to about this many times the scene's residual are no evidence of change.
+# Differences up to about this many times the scene's tolerance are no evidence of change.
 _TOLERANCE_SIGMA = 3.0
 # A window less alike than this has changed: half of its energy is difference.
 _CHANGED = 0.5
@@ -41,8 +41,7 @@ class Comparison:
     changed_fraction : array, [n]
         Share of good pixels in windows that have changed.
     content : array, [n]
-        Slope of LR, in units of the scene's residual: about 1 or less where there is nothing but
-        noise.
+        Slope of LR, in units of its noise: about 1 where there is nothing else.
     """
 
     similarity: _Values
@@ -81,7 +80,11 @@ def see_chips(hr: _Array, aerial_valid: _Mask, scale: int) -> tuple[npt.NDArray[
 
 
 def compare_chips(
-    lr: _Array, seen: _Array, good: _Mask, residual_dn: Sequence[float]
+    lr: _Array,
+    seen: _Array,
+    good: _Mask,
+    tolerance_dn: Sequence[float],
+    noise_dn: Sequence[float] = (),
 ) -> Comparison:
     """Compare chips window by window.
 
@@ -90,8 +93,10 @@ def compare_chips(
     lr, seen : array, [n, C, h, w]
         As the satellite saw it, and as it would have seen the HR chip.
     good : array of bool, [n, h, w]
-    residual_dn : sequence of float
-        What harmonisation leaves in this scene, for each band.
+    tolerance_dn : sequence of float
+        How unlike good pixels of this scene may be, for each band (`ColourFit.tolerance_dn`).
+    noise_dn : sequence of float, optional
+        The satellite's noise for each band; the tolerance, where it is not known.
 
     Notes
     -----
@@ -99,12 +104,14 @@ def compare_chips(
     mean squared difference is both variances plus the squared difference of means, less twice the
     covariance, this is ``(2 cov + c) / (var + var + dmean^2 + c)``, the structural similarity of
     Wang et al. (IEEE TIP 13, 2004) with levels beside structure and its constant from the
-    scene's own residual `sigma`. So still water, alike but for noise, is similar to itself, which
+    scene's own tolerance `sigma`. So still water, alike but for noise, is similar to itself, which
     a correlation would deny.
     """
-    sigma = np.maximum(np.asarray(residual_dn, np.float64), 1e-6)[:, None, None]  # [C, 1, 1]
+    sigma = np.maximum(np.asarray(tolerance_dn, np.float64), 1e-6)[:, None, None]  # [C, 1, 1]
+    noise = np.asarray(noise_dn or tolerance_dn, np.float64)[:, None, None]
+    noise = np.where(noise > 0, noise, sigma)
     weight = good[:, None].astype(np.float64)  # [n, 1, h, w]
-    a = np.where(good[:, None], lr / sigma, 0.0)  # [n, C, h, w], in units of the residual
+    a = np.where(good[:, None], lr / sigma, 0.0)  # [n, C, h, w], in units of the tolerance
     b = np.where(good[:, None], seen / sigma, 0.0)
     count = _window_sums(weight)  # [n, 1, y, x]
     many = np.maximum(count, 1.0)
@@ -118,7 +125,7 @@ def compare_chips(
     return Comparison(
         similarity=(alike * share).sum(axis=(1, 2)) / total,
         changed_fraction=((alike < _CHANGED) * share).sum(axis=(1, 2)) / total,
-        content=_content(a, good),
+        content=_content(a * (sigma / noise), good),
     )
 
 

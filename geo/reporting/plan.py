@@ -109,7 +109,7 @@ def plan_report(
     scale = _scale_of(info.tags.get("SKYSCALE_SCALE"), info.geobox, lr_geobox, sr)
     coarse = _coarse_grid(info.geobox, lr_geobox, scale, sr)
     # Milder than for pairs: a poor likeness is for the scores to show.
-    rules = AlignRules(max_cloud=0.95, harmonise=HarmoniseRules(min_correlation=0.3, min_kept=0.2))
+    rules = AlignRules(max_cloud=0.95, harmonise=HarmoniseRules(min_agreement=0.2))
     if lr is None:
         windows = _windows_of_sr(sr, coarse, scale, rules.registration)
     else:

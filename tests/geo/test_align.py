@@ -161,10 +161,10 @@ def test_too_little_ground_is_refused(world: Any, aerial: str) -> None:
 
 
 def test_ground_that_never_looks_alike_is_refused(world: Any, aerial: str) -> None:
-    rules = AlignRules(harmonise=HarmoniseRules(min_correlation=0.9999))
+    rules = AlignRules(harmonise=HarmoniseRules(min_agreement=0.9999))
     found = align_scene(all_valid(world.lr), world.lr_grid, aerial, rules=rules)
     assert (found.accepted, found.reason) == (False, "poor_colour_fit")
-    assert found.value == found.correlation < 0.9999
+    assert found.value == found.colours.agreement < 0.9999
     assert found.limit == 0.9999
 
 

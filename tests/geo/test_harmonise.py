@@ -208,13 +208,13 @@ class TestRefusal:
         aerial = aerial_pixels(bands=3)
         fit = fit_colours(aerial, 9 * aerial + 5)
         assert (fit.reason, fit.value, fit.limit) == (None, None, None)
-        assert fit.kept_fraction > 0.95
+        assert fit.agreement > 0.95
         assert min(fit.r_squared) == pytest.approx(1, abs=1e-4)
 
-    def test_other_ground_is_refused_with_its_correlation(self) -> None:
+    def test_other_ground_is_refused_with_its_agreement(self) -> None:
         fit = fit_colours(aerial_pixels(0), 10 * aerial_pixels(1))
         assert fit.reason == "poor_colour_fit"
-        assert fit.value == fit.correlation < fit.limit == HarmoniseRules().min_correlation
+        assert fit.value == fit.agreement < fit.limit == HarmoniseRules().min_agreement
 
     def test_colours_turned_upside_down_are_refused(self) -> None:
         aerial = aerial_pixels(2)
@@ -224,23 +224,50 @@ class TestRefusal:
         nothing = np.empty((3, 0), np.float32)
         assert fit_colours(nothing, nothing).reason == "poor_colour_fit"
 
-    def test_too_few_that_agree_are_refused_with_their_share(self) -> None:
+    def test_a_fit_to_the_few_that_happen_to_suit_it_is_refused(self) -> None:
         rng = np.random.default_rng(9)
         aerial = aerial_pixels(9)
-        agree = rng.random(aerial.shape) < 0.5
-        satellite = np.where(agree, 10 * aerial, rng.normal(9000, 2500, aerial.shape))
-        fit = fit_colours(aerial, satellite.astype(np.float32), HarmoniseRules(min_kept=0.9))
+        agree = rng.random(aerial.shape) < 0.45
+        satellite = np.where(agree, 10 * aerial, rng.uniform(2000, 30_000, aerial.shape))
+        fit = fit_colours(aerial, satellite.astype(np.float32))
         assert fit.reason == "poor_colour_fit"
-        assert fit.value is not None
-        assert fit.limit is not None
-        assert fit.value < fit.limit
+        assert fit.value == fit.agreement < fit.correlation
 
     @pytest.mark.parametrize(
-        ("field", "value"), [("method", "magic"), ("min_correlation", 1.2), ("min_kept", -0.1)]
+        ("field", "value"), [("method", "magic"), ("min_agreement", 1.2), ("min_agreement", -0.1)]
     )
     def test_rules_check_themselves(self, field: str, value: object) -> None:
         with pytest.raises(ValueError, match=f"{field} is"):
             HarmoniseRules(**{field: value})
+
+
+class TestTolerance:
+    def fit(self, residual: float, contrast: float, noise: float) -> ColourFit:
+        return ColourFit(
+            gains=(1.0,),
+            offsets=(0.0,),
+            correlation=1,
+            residual_dn=(residual,),
+            contrast_dn=(contrast,),
+            noise_dn=(noise,),
+        )
+
+    @pytest.mark.parametrize(
+        ("residual", "contrast", "noise", "want"),
+        [
+            (30, 400, 20, 30),  # a good fit: what it leaves
+            (300, 400, 20, 100),  # much has changed: that does not excuse it
+            (22, 24, 20, 20),  # open water: noise is all there is
+        ],
+    )
+    def test_it_lies_between_noise_and_contrast(
+        self, residual: float, contrast: float, noise: float, want: float
+    ) -> None:
+        assert self.fit(residual, contrast, noise).tolerance_dn == (want,)
+
+    def test_a_fit_made_by_hand_tolerates_its_residual(self) -> None:
+        fit = ColourFit(gains=(1.0,), offsets=(0.0,), correlation=1, residual_dn=(7.0,))
+        assert fit.tolerance_dn == (7.0,)
 
 
 class TestNoise:

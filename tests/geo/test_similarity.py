@@ -14,8 +14,8 @@ from geo.sensor import degrade
 from geo.similarity import Comparison, compare_chips, see_chips
 
 SCALE, SIZE = 4, 32
-RESIDUAL = (20.0, 15.0)
-BANDS = len(RESIDUAL)
+TOLERANCE = (20.0, 15.0)
+BANDS = len(TOLERANCE)
 ALL = np.ones((1, SIZE, SIZE), bool)
 
 
@@ -26,13 +26,13 @@ def pixels(
     shape = (SIZE * SCALE, SIZE * SCALE)
     hr = 1000 + contrast * rasters.ground(shape, seed=seed, bands=BANDS, finest_px=8)
     rng = np.random.default_rng(seed)
-    noise = np.array(RESIDUAL)[:, None, None] * rng.normal(size=(BANDS, SIZE, SIZE))
+    noise = np.array(TOLERANCE)[:, None, None] * rng.normal(size=(BANDS, SIZE, SIZE))
     return degrade(hr, SCALE) + noise, hr
 
 
 def compare(lr: Any, hr: Any, good: Any = ALL) -> Comparison:
     seen, _ = see_chips(hr[None], np.ones((1, *hr.shape[1:]), bool), SCALE)
-    return compare_chips(lr[None], seen, good, RESIDUAL)
+    return compare_chips(lr[None], seen, good, TOLERANCE)
 
 
 class TestSimilarity:
@@ -73,14 +73,14 @@ class TestSimilarity:
 
     def test_equal_images_are_one(self, rasters: ModuleType) -> None:
         lr, _ = pixels(rasters)
-        got = compare_chips(lr[None], lr[None], ALL, RESIDUAL)
+        got = compare_chips(lr[None], lr[None], ALL, TOLERANCE)
         assert got.similarity[0] == pytest.approx(1)
 
     def test_it_does_not_matter_which_is_which(self, rasters: ModuleType) -> None:
         a, _ = pixels(rasters)
         b, _ = pixels(rasters, seed=4)
-        ab = compare_chips(a[None], b[None], ALL, RESIDUAL)
-        ba = compare_chips(b[None], a[None], ALL, RESIDUAL)
+        ab = compare_chips(a[None], b[None], ALL, TOLERANCE)
+        ba = compare_chips(b[None], a[None], ALL, TOLERANCE)
         np.testing.assert_allclose(ab.similarity, ba.similarity)
 
     def test_what_is_not_good_does_not_count(self, rasters: ModuleType) -> None:
@@ -103,10 +103,10 @@ class TestSimilarity:
         valid = np.ones((3, *hr.shape[2:]), bool)
         valid[1, :30] = False
         seen, good = see_chips(hr, valid, SCALE)
-        together = compare_chips(lr, seen, good, RESIDUAL)
+        together = compare_chips(lr, seen, good, TOLERANCE)
         for i in range(3):
             seen, good = see_chips(hr[i : i + 1], valid[i : i + 1], SCALE)
-            alone = compare_chips(lr[i : i + 1], seen, good, RESIDUAL)
+            alone = compare_chips(lr[i : i + 1], seen, good, TOLERANCE)
             for name in ("similarity", "changed_fraction", "content"):
                 assert getattr(alone, name)[0] == getattr(together, name)[i]
 
@@ -114,13 +114,23 @@ class TestSimilarity:
     def test_chips_may_have_any_size(self, rasters: ModuleType, size: int) -> None:
         image = 1000 + 100 * rasters.ground((size, size), bands=BANDS) if size > 1 else None
         lr = np.full((BANDS, 1, 1), 7.0) if image is None else image
-        got = compare_chips(lr[None], lr[None], np.ones((1, size, size), bool), RESIDUAL)
+        got = compare_chips(lr[None], lr[None], np.ones((1, size, size), bool), TOLERANCE)
         assert got.similarity[0] == pytest.approx(1)
 
 
 class TestContent:
     def test_noise_alone_is_about_one(self, rasters: ModuleType) -> None:
         assert compare(*pixels(rasters, contrast=0)).content[0] == pytest.approx(1, abs=0.1)
+
+    def test_it_is_told_in_units_of_the_noise(self, rasters: ModuleType) -> None:
+        lr, _ = pixels(rasters)
+        one = compare_chips(lr[None], lr[None], ALL, TOLERANCE).content[0]
+        half = tuple(t / 2 for t in TOLERANCE)
+        assert compare_chips(lr[None], lr[None], ALL, TOLERANCE, half).content[0] == pytest.approx(
+            2 * one
+        )
+        # Noise that is not known is no noise of zero.
+        assert compare_chips(lr[None], lr[None], ALL, TOLERANCE, (0.0, 0.0)).content[0] == one
 
     def test_it_grows_with_contrast(self, rasters: ModuleType) -> None:
         found = [compare(*pixels(rasters, contrast=c)).content[0] for c in (20, 100, 500)]
@@ -129,7 +139,7 @@ class TestContent:
 
     def test_a_slope_as_of_haze_is_no_content(self) -> None:
         slope = np.linspace(0, 400, SIZE)[None, None, :].repeat(SIZE, 1).repeat(BANDS, 0)
-        got = compare_chips(slope[None], slope[None], ALL, RESIDUAL)
+        got = compare_chips(slope[None], slope[None], ALL, TOLERANCE)
         assert got.content[0] < 0.7
 
 
