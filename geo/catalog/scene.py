@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import shapely
 
+from geo.catalog.asset import Asset, Mask, data_assets, masks_of
 from geo.errors import BandError
 from geo.raster_io import BandRef, inspect_raster
 
-
-@dataclass(frozen=True, kw_only=True)
-class Asset:
-    """One file of a scene.
-
-    Parameters
-    ----------
-    href : str
-        Absolute path or URL.
-    bands : tuple of str
-        Names by position in the file; common names (``red``) where the catalogue gives them.
-        Empty where it says nothing: then the file is asked.
-    roles : tuple of str
-    """
-
-    href: str
-    bands: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mask:
-    """A raster that tells good pixels of a scene from bad ones, on any grid.
-
-    Parameters
-    ----------
-    href : str
-    kind : {"scl", "cloud", "data"}
-        ``scl``: classes of Sentinel-2's scene classification. ``cloud``: not 0 is cloud or its
-        shadow. ``data``: 0 is not valid.
-    """
-
-    href: str
-    kind: Literal["scl", "cloud", "data"]
+__all__ = ["Asset", "Mask", "Refusal", "Scene"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +43,9 @@ class Scene:
     properties: dict[str, Any] = field(default_factory=dict)
 
     def band_refs(self, bands: Sequence[str] | None = None) -> tuple[BandRef, ...]:
-        """Where bands lie; without names, all bands of the data asset in their order.
+        """Where bands lie; without names, all bands of the data assets in their order.
+
+        Of a band in several files the finest is taken, then GeoTIFF before JPEG 2000.
 
         Raises
         ------
@@ -84,16 +54,7 @@ class Scene:
         SourceError
             If an asset that must be asked for its bands cannot be opened.
         """
-        found: dict[str, BandRef] = {}
-        for asset in self._data_assets():
-            info = None
-            names = asset.bands
-            if not names:
-                info = inspect_raster(asset.href)
-                names = info.bands
-            for position, name in enumerate(names):
-                index = info.indexes[position] if info else position + 1
-                found.setdefault(name, BandRef(href=asset.href, index=index))
+        found = self._bands()
         if not found:
             raise BandError(f"scene {self.id} has no data asset; it has {', '.join(self.assets)}")
         missing = [b for b in bands or () if b not in found]
@@ -107,26 +68,33 @@ class Scene:
 
     def band_names(self) -> tuple[str, ...]:
         """Names of all data bands, in order."""
-        names: dict[str, None] = {}
-        for asset in self._data_assets():
-            names.update(dict.fromkeys(asset.bands or inspect_raster(asset.href).bands))
-        return tuple(names)
+        return tuple(self._bands())
 
     @property
     def masks(self) -> tuple[Mask, ...]:
         """What tells good pixels from bad ones."""
-        found = []
-        for key, asset in self.assets.items():
-            if key.lower() == "scl" or tuple(b.lower() for b in asset.bands) == ("scl",):
-                found.append(Mask(href=asset.href, kind="scl"))
-        return tuple(found)
+        return masks_of(self.assets)
 
-    def _data_assets(self) -> Iterator[Asset]:
-        masks = {mask.href for mask in self.masks}
-        declared = [a for a in self.assets.values() if "data" in a.roles]
-        for asset in declared or self.assets.values():
-            if asset.href not in masks and not {"thumbnail", "overview"} & set(asset.roles):
-                yield asset
+    @property
+    def offset_evidence(self) -> str:
+        """Where the offset of the DN was read; empty where nothing is said of one."""
+        told = {a.offset_evidence: None for _, a in data_assets(self.assets) if a.offset_evidence}
+        return "; ".join(told)
+
+    def _bands(self) -> dict[str, BandRef]:
+        """Bands by name; in the catalogue's order of assets, each from its best file."""
+        best: dict[str, BandRef] = {}
+        owner: dict[str, str] = {}
+        for key, asset in data_assets(self.assets):
+            info = None if asset.bands else inspect_raster(asset.href)
+            for position, name in enumerate(asset.bands or (info.bands if info else ())):
+                index = info.indexes[position] if info else position + 1
+                if name not in best:
+                    best[name] = BandRef(href=asset.href, index=index, offset_dn=asset.offset_dn)
+                    owner[name] = key
+        order = {key: place for place, key in enumerate(self.assets)}
+        names = sorted(best, key=lambda n: (order[owner[n]], best[n].index))
+        return {name: best[name] for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from geo.catalog import api, geoparquet
+from geo.catalog.acquired import compile_pattern
+from geo.catalog.entry import Entry, Known
 from geo.catalog.folder import RASTER_SUFFIXES, read_folder, read_rasters
+from geo.catalog.http import HttpClient, HttpRules
+from geo.catalog.query import SceneQuery
 from geo.catalog.scene import Refusal, Scene
-from geo.catalog.stac import read_stac
-from geo.errors import CatalogError
+from geo.catalog.stac import BAD_ITEM, scene_of_item
+from geo.catalog.static import read_static
+from geo.errors import CatalogError, first_line
+from geo.hrefs import is_web, local_path
 
 
-def read_scenes(source: str) -> tuple[list[Scene], list[Refusal]]:
+def read_scenes(
+    source: str,
+    query: SceneQuery | None = None,
+    *,
+    time_pattern: str | None = None,
+    http: HttpRules | None = None,
+) -> tuple[list[Scene], list[Refusal]]:
     """List the scenes of a source.
 
     Parameters
     ----------
     source : str
-        Path or URL of a STAC catalogue, collection or item; or a folder with a
-        ``collection.json`` or ``catalog.json``; or a folder of rasters; or one raster.
+        Path or URL of a STAC catalogue, collection, item or item collection; or
+        ``stac-api:URL#COLLECTION``; or path or URL of a GeoParquet file of items; or a folder with
+        a ``collection.json`` or ``catalog.json``; or a folder of rasters; or one raster.
+    query : SceneQuery, optional
+        Which scenes are wanted; an API is asked for no others.
+    time_pattern : str, optional
+        Regular expression for the time in the paths of rasters, see
+        `geo.catalog.acquired.compile_pattern`.
+    http : HttpRules, optional
+        Time-outs and retries.
 
     Returns
     -------
     scenes : list of Scene
-        Ordered by time and id.
+        Ordered by time and id, the same however the network behaved.
     refusals : list of Refusal
         What could not be used, with reasons; one bad scene never stops the others.
 
@@ -31,22 +54,87 @@ def read_scenes(source: str) -> tuple[list[Scene], list[Refusal]]:
     CatalogError
         If the source as a whole cannot be read.
     """
-    path = Path(source)
-    remote = "://" in source
-    if not remote and not path.exists():
+    query = query or SceneQuery()
+    entries = read_entries(source, query, {}, time_pattern=time_pattern, http=http)
+    return scenes_of(entries, query)
+
+
+def read_entries(
+    source: str,
+    query: SceneQuery,
+    known: Known,
+    *,
+    time_pattern: str | None = None,
+    http: HttpRules | None = None,
+) -> Iterator[Entry]:
+    """Entries of a source, not looking again at those known that have not changed.
+
+    A source other than an API lists all it has, `query` or not.
+
+    Raises
+    ------
+    CatalogError
+        If the source as a whole cannot be read.
+    """
+    client = HttpClient(http or HttpRules())
+    pattern = compile_pattern(time_pattern)
+    if source.startswith(api.PREFIX):
+        yield from api.read_api(source, client, query, known)
+        return
+    if is_web(source):
+        if urlsplit(source).path.lower().endswith(geoparquet.SUFFIXES):
+            yield from geoparquet.read_table(source, query, body=client.get(source).body)
+        else:
+            yield from read_static(source, client, known)
+        return
+    path = Path(local_path(source))
+    if ("://" in source and not source.startswith("file:")) or not path.exists():
         raise CatalogError(
             f"{source}: no such file or folder; wanted a STAC collection or item, "
-            "a folder of rasters, or a raster"
+            "stac-api:URL#COLLECTION, a GeoParquet of items, a folder of rasters, or a raster"
         )
-    if not remote and path.is_dir():
+    if path.is_dir():
         for name in ("collection.json", "catalog.json"):
             if (path / name).exists():
-                return _sorted(*read_stac(str(path / name)))
-        return _sorted(*read_folder(path))
-    if not remote and path.suffix.lower() in RASTER_SUFFIXES:
-        return _sorted(*read_rasters([path]))
-    return _sorted(*read_stac(source))
+                yield from read_static(str(path / name), client, known)
+                return
+        yield from read_folder(path, known, pattern)
+    elif path.suffix.lower() in geoparquet.SUFFIXES:
+        yield from geoparquet.read_table(str(path), query)
+    elif path.suffix.lower() in RASTER_SUFFIXES:
+        yield from read_rasters([path], known, pattern)
+    else:
+        yield from read_static(str(path), client, known)
 
 
-def _sorted(scenes: list[Scene], refusals: list[Refusal]) -> tuple[list[Scene], list[Refusal]]:
-    return sorted(scenes, key=lambda s: (s.time, s.id)), refusals
+def scenes_of(entries: Iterable[Entry], query: SceneQuery) -> tuple[list[Scene], list[Refusal]]:
+    """Scenes that a query wants, in their order, and all refusals.
+
+    Of several items with one id the first stays; the others are refused, unless they are the
+    same item met twice.
+    """
+    scenes: dict[str, tuple[Scene, Entry]] = {}
+    refusals: list[Refusal] = []
+    for entry in sorted(entries, key=lambda e: e.key):
+        if entry.refusal is not None:
+            refusals.append(entry.refusal)
+            continue
+        try:
+            scene = scene_of_item(entry.item or {})
+            wanted = query.keeps(scene)
+        except BAD_ITEM as error:
+            refusals.append(
+                Refusal(id=entry.key, href=entry.key, reason="bad_item", detail=first_line(error))
+            )
+            continue
+        if not wanted:
+            continue
+        if scene.id not in scenes:
+            scenes[scene.id] = (scene, entry)
+        elif scenes[scene.id][0].assets != scene.assets:
+            detail = f"{entry.key}: its id is that of {scenes[scene.id][1].key}"
+            refusals.append(
+                Refusal(id=scene.id, href=entry.key, reason="duplicate_id", detail=detail)
+            )
+    ordered = sorted((scene for scene, _ in scenes.values()), key=lambda s: (s.time, s.id))
+    return ordered, refusals

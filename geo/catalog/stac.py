@@ -1,22 +1,26 @@
-"""Scenes from STAC catalogues, collections and items."""
+"""STAC items: hrefs made absolute, and items as scenes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
-import pystac
 import shapely
 import shapely.geometry
-from pystac.stac_io import DefaultStacIO
 from shapely.errors import ShapelyError
 
-from geo.catalog.scene import Asset, Refusal, Scene
-from geo.errors import CatalogError, GeoError, first_line
+from geo.catalog import sentinel2
+from geo.catalog.asset import Asset, is_raster, mask_kind, plain_key
+from geo.catalog.entry import Entry, digest_of, refused
+from geo.catalog.query import parse_time
+from geo.catalog.scene import Scene
+from geo.errors import CatalogError, GeoError, SourceError
+from geo.hrefs import is_web, resolve_href
 
-# What a malformed item makes pystac, shapely and datetime raise.
-_BAD_ITEM = (
+# What a malformed item makes shapely, datetime and plain indexing raise.
+BAD_ITEM = (
     GeoError,
     ShapelyError,
     ArithmeticError,
@@ -26,101 +30,170 @@ _BAD_ITEM = (
     AttributeError,
 )
 
+_NAIP_BANDS = ("red", "green", "blue", "nir")
+_COMMON_NAMES = frozenset(
+    {"pan", "lwir", "swir16", "swir22", "gray"} | set(sentinel2.BANDS.values())
+)
+_RESOLUTION = re.compile(r"_(\d+)m(?:\.|$)", re.IGNORECASE)
 
-def read_stac(href: str) -> tuple[list[Scene], list[Refusal]]:
-    """Scenes of a catalogue, a collection or an item, by path or URL."""
-    if "://" not in href:
-        href = str(Path(href).resolve())
-    stac_io = DefaultStacIO()
+
+def entry_of_item(item: Any, key: str, *, base: str | None = None, stamp: str = "") -> Entry:
+    """Entry of a parsed document that should be an item.
+
+    Parameters
+    ----------
+    item : Any
+        Parsed JSON.
+    key : str
+        Where it stands.
+    base : str, optional
+        What its hrefs are relative to; `key` by default.
+    stamp : str
+        By default the digest of the content.
+    """
+    stamp = stamp or (digest_of(item) if isinstance(item, dict) else "")
     try:
-        root = stac_io.read_stac_object(href)
-    except Exception as error:  # pystac raises whatever its parser meets
-        raise CatalogError(
-            f"{href}: not a STAC catalogue, collection or item ({first_line(error)})", href=href
-        ) from error
-    if isinstance(root, pystac.Item):
-        items: Iterable[tuple[str, pystac.Item | Exception]] = [(href, root)]
-    elif isinstance(root, pystac.Catalog):
-        items = _walk(root, stac_io)
-    else:
-        raise CatalogError(f"{href}: a {type(root).__name__}; wanted a catalogue or an item")
-    scenes: list[Scene] = []
-    refusals: list[Refusal] = []
-    for item_href, item in items:
+        if not (isinstance(item, dict) and item.get("type") == "Feature"):
+            raise CatalogError("not a STAC item")
+        absolute = absolute_item(item, base or key)
+        scene_of_item(absolute)
+    except BAD_ITEM as error:
+        name = item.get("id") if isinstance(item, dict) else None
+        return refused(
+            key, name if isinstance(name, str) and name else _stem(key), error, stamp=stamp
+        )
+    return Entry(key=key, stamp=stamp, item=absolute)
+
+
+def absolute_item(item: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """An item with absolute hrefs of its assets and no link but to itself.
+
+    Raises
+    ------
+    SourceError
+        If a data or mask asset names what may not be opened; other such assets are left out.
+    """
+    assets = {}
+    for key, asset in dict(item.get("assets") or {}).items():
         try:
-            if isinstance(item, Exception):
-                raise CatalogError(first_line(item)) from item
-            scenes.append(_scene_of_item(item))
-        except _BAD_ITEM as error:
-            named = isinstance(item, pystac.Item) and isinstance(item.id, str) and item.id
-            name = named or Path(item_href).stem
-            refusals.append(
-                Refusal(id=name, href=item_href, reason="bad_item", detail=first_line(error))
-            )
-    return scenes, refusals
+            assets[key] = {**asset, "href": resolve_href(asset["href"], base)}
+        except SourceError:
+            parsed = _asset_of(key, asset, item)
+            if is_raster(parsed) or mask_kind(key, parsed) is not None:
+                raise
+    return {**item, "assets": assets, "links": [{"rel": "self", "href": base}]}
 
 
-def _walk(
-    catalog: pystac.Catalog, stac_io: DefaultStacIO
-) -> Iterator[tuple[str, pystac.Item | Exception]]:
-    """Items below a catalogue; a link that cannot be followed is yielded as its error."""
-    for link in catalog.links:
-        if link.rel not in ("item", "child"):
-            continue
-        href = link.get_absolute_href() or str(link.target)
-        try:
-            target = stac_io.read_stac_object(href)
-        except Exception as error:  # one broken item must not stop the others
-            yield href, error
-            continue
-        if isinstance(target, pystac.Item):
-            yield href, target
-        elif isinstance(target, pystac.Catalog):
-            yield from _walk(target, stac_io)
+def base_of(item: Any, document: str) -> str:
+    """What the hrefs of an item in a list are relative to: its own place, or the list's."""
+    links = item.get("links") if isinstance(item, dict) else None
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") == "self" and is_web(str(link.get("href"))):
+            return str(link["href"])
+    return document
 
 
-def _scene_of_item(item: pystac.Item) -> Scene:
-    if not (isinstance(item.id, str) and item.id):
-        raise CatalogError(f"an item's id is {item.id!r}; wanted a name")
-    if item.geometry is None:
-        raise CatalogError(f"item {item.id} has no geometry")
-    footprint = shapely.make_valid(shapely.geometry.shape(item.geometry))
+def scene_of_item(item: Mapping[str, Any]) -> Scene:
+    """A scene from a STAC item with absolute hrefs.
+
+    Raises
+    ------
+    CatalogError
+        If something is missing; other errors of `BAD_ITEM` where something is malformed.
+    """
+    name = item.get("id")
+    if not (isinstance(name, str) and name):
+        raise CatalogError(f"an item's id is {name!r}; wanted a name")
+    if item.get("geometry") is None:
+        raise CatalogError(f"item {name} has no geometry")
+    footprint = shapely.make_valid(shapely.geometry.shape(item["geometry"]))
     if footprint.is_empty:
-        raise CatalogError(f"item {item.id} has an empty geometry")
-    assets = {key: _asset_of(asset) for key, asset in item.assets.items()}
+        raise CatalogError(f"item {name} has an empty geometry")
+    properties = dict(item["properties"])
+    assets = {k: _asset_of(k, asset, item) for k, asset in dict(item.get("assets") or {}).items()}
     if not assets:
-        raise CatalogError(f"item {item.id} has no assets")
-    cloud_percent = item.properties.get("eo:cloud_cover")
+        raise CatalogError(f"item {name} has no assets")
+    cloud_percent = properties.get("eo:cloud_cover")
     return Scene(
-        id=item.id,
-        time=_time_of(item),
+        id=name,
+        time=_time_of(name, properties),
         footprint=footprint,
         assets=assets,
         cloud_fraction=None if cloud_percent is None else float(cloud_percent) / 100,
-        properties=dict(item.properties),
+        properties=properties,
     )
 
 
-def _time_of(item: pystac.Item) -> datetime:
-    if item.datetime is not None:
-        time = item.datetime
-    else:
-        start, end = item.common_metadata.start_datetime, item.common_metadata.end_datetime
-        if start is None or end is None:
-            raise CatalogError(f"item {item.id} has no time")
-        time = start + (end - start) / 2
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+def _time_of(name: str, properties: Mapping[str, Any]) -> datetime:
+    if properties.get("datetime") is not None:
+        time = parse_time(properties["datetime"])
+        if time is None:
+            raise CatalogError(f"item {name} has the time {properties['datetime']!r}")
+        return time
+    start, end = (parse_time(properties.get(f"{k}_datetime")) for k in ("start", "end"))
+    if start is None or end is None:
+        raise CatalogError(f"item {name} has no time")
+    return start + (end - start) / 2
 
 
-def _asset_of(asset: pystac.Asset) -> Asset:
-    extra = asset.extra_fields
-    described = extra.get("bands") or extra.get("eo:bands") or []
-    names = tuple(
-        str(b.get("eo:common_name") or b.get("common_name") or b.get("name") or f"band{i}")
-        for i, b in enumerate(described, 1)
+def _asset_of(key: str, asset: Mapping[str, Any], item: Mapping[str, Any]) -> Asset:
+    href = asset["href"]
+    if not isinstance(href, str):
+        raise CatalogError(f"asset {key} has the href {href!r}; wanted text")
+    plain = Asset(
+        href=href,
+        bands=_band_names(key, asset, item),
+        roles=tuple(str(role) for role in asset.get("roles") or ()),
+        title=str(asset.get("title") or ""),
+        media_type=str(asset.get("type") or ""),
+        gsd_m=_gsd_of(key, asset),
     )
-    return Asset(
-        href=asset.get_absolute_href() or asset.href,
-        bands=names,
-        roles=tuple(asset.roles or ()),
-    )
+    offset, evidence = 0.0, ""
+    if sentinel2.is_sentinel2(item) and set(plain.bands) & set(sentinel2.BANDS.values()):
+        rendering = plain_key(key) in ("visual", "tci") or "visual" in plain.roles
+        if not rendering and mask_kind(key, plain) is None:
+            offset, evidence = sentinel2.offset_of(item, asset)
+    return Asset(**{**plain.__dict__, "offset_dn": offset, "offset_evidence": evidence})
+
+
+def _band_names(key: str, asset: Mapping[str, Any], item: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names by position; what the catalogue does not say is known for a few publishers."""
+    described = asset.get("bands") or asset.get("eo:bands") or []
+    sentinel = sentinel2.is_sentinel2(item)
+    names = []
+    for i, band in enumerate(described, 1):
+        common = band.get("eo:common_name") or band.get("common_name")
+        # Sentinel-2's three red edges and two NIRs share common names; its own tell them apart.
+        hints = (band.get("name"), plain_key(key) if len(described) == 1 else None, common)
+        own = sentinel2.band_name(*hints) if sentinel else None
+        names.append(str(own or common or band.get("name") or f"band{i}"))
+    if names:
+        return tuple(names)
+    plain = plain_key(key)
+    if sentinel and (own := sentinel2.band_name(plain)):
+        return (own,)
+    if plain in _COMMON_NAMES:
+        return (plain,)
+    if "naip" in str(item.get("collection", "")).lower():
+        if "rgbir" in plain or plain == "image":
+            return _NAIP_BANDS
+        if plain.endswith(("_rgb", "_rgb_deprecated")):
+            return _NAIP_BANDS[:3]
+    return ()
+
+
+def _gsd_of(key: str, asset: Mapping[str, Any]) -> float | None:
+    """Pixel size in metres: stated, of its bands, or in the name (``B04_20m``)."""
+    for place in (asset, *(asset.get("raster:bands") or ()), *(asset.get("bands") or ())):
+        for name in ("gsd", "spatial_resolution", "raster:spatial_resolution"):
+            value = place.get(name)
+            if isinstance(value, int | float) and value > 0:
+                return float(value)
+    for text in (str(asset.get("href", "")).rsplit("/", 1)[-1], key):
+        if match := _RESOLUTION.search(text):
+            return float(match.group(1))
+    return None
+
+
+def _stem(key: str) -> str:
+    return re.sub(r"\.[A-Za-z0-9]+$", "", key.rstrip("/").rsplit("/", 1)[-1]) or key

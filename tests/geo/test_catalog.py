@@ -335,7 +335,7 @@ class TestFolder:
         self.place(rasters, tmp_path / "in" / f"{name}.tif")
         scenes, (refusal,) = read_scenes(str(tmp_path))
         assert scenes == []
-        assert (refusal.id, refusal.reason) == (name, "no_time")
+        assert (refusal.id, refusal.reason) == (f"in/{name}", "no_time")
         assert "wanted a date in its name" in refusal.detail
 
     def test_a_scene_knows_place_bands_and_pixel_size(
@@ -484,6 +484,9 @@ class TestReal:
             "no_georeference",
             "complex",
             "unreadable",
+            "block_too_large",
+            "forbidden_href",
+            "nodata",
         }
         assert all("\n" not in r.detail for r in refusals)
 

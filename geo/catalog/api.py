@@ -1,0 +1,154 @@
+"""STAC APIs, searched with pystac-client over our own patient HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import shapely.geometry
+from pystac import Link
+from pystac_client import Client, ConformanceClasses
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+
+from geo.catalog.entry import Entry, Known
+from geo.catalog.http import HttpClient
+from geo.catalog.query import SceneQuery, parse_time, text_of
+from geo.catalog.stac import base_of, entry_of_item
+from geo.errors import CatalogError, first_line
+from geo.hrefs import is_web
+
+PREFIX = "stac-api:"
+_PAGE_ITEMS = 250
+
+# Servers index items some time after they stamp them.
+_UPDATE_OVERLAP = timedelta(hours=6)
+# Without times of update: scenes come in within weeks of being taken.
+_TIME_OVERLAP = timedelta(days=60)
+
+
+def read_api(source: str, client: HttpClient, query: SceneQuery, known: Known) -> Iterator[Entry]:
+    """Entries of ``stac-api:URL#COLLECTION``; several collections are divided by commas.
+
+    Parameters
+    ----------
+    source : str
+    client : HttpClient
+    query : SceneQuery
+        Passed to the server.
+    known : dict
+        Entries of an earlier reading by the same query: only what is new since is asked for. They
+        are not repeated, and what was withdrawn is not noticed.
+
+    Raises
+    ------
+    CatalogError
+        If the server cannot be searched.
+    """
+    url, collections = _parts(source)
+    try:
+        api = Client.open(url, stac_io=PatientApiIO(client))
+        search = _search_terms(api, query, known)
+        for item in _pages(api, collections, search):
+            record = item if isinstance(item, dict) else {}
+            key = f"{url}#{record.get('collection') or collections[0]}/{record.get('id')}"
+            yield entry_of_item(item, key, base=base_of(item, url), stamp=_stamp(record))
+    except APIError as error:
+        raise CatalogError(f"{source}: the API refuses ({first_line(error)})", href=url) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CatalogError(f"{source}: not a STAC API ({first_line(error)})", href=url) from error
+
+
+class PatientApiIO(StacApiIO):
+    """pystac-client's reader with our retries, which cover POST and answers that break off."""
+
+    def __init__(self, client: HttpClient) -> None:
+        super().__init__(max_retries=None)
+        self._client = client
+
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        """Text of a link or URL, never of a file."""
+        if isinstance(source, Link):
+            return str(super().read_text(source, *args, **kwargs))
+        return self.request(str(source), *args, **kwargs)
+
+    def request(
+        self,
+        href: str,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> str:
+        """Text of a URL."""
+        method = (method or "GET").upper()
+        sent = {"body": parameters} if method == "POST" else {"params": parameters}
+        answer = self._client.request(method, href, headers=headers, **sent)
+        return answer.body.decode("utf-8")
+
+
+def _parts(source: str) -> tuple[str, list[str]]:
+    url, _, names = source.removeprefix(PREFIX).partition("#")
+    collections = [name.strip() for name in names.split(",") if name.strip()]
+    if not (is_web(url) and collections):
+        raise CatalogError(f"{source}: wanted stac-api:URL#COLLECTION with a URL of http or https")
+    return url.rstrip("/"), collections
+
+
+def _search_terms(api: Client, query: SceneQuery, known: Known) -> dict[str, Any]:
+    """The query in the API's words, narrowed to what is new."""
+    start, since, stamped = query.start, query.since, "updated"
+    properties = [e.item["properties"] for e in known.values() if e.item is not None]
+    can_query = api.conforms_to(ConformanceClasses.QUERY)
+    if properties and can_query and (newest := _newest(properties, "updated", "created")):
+        stamped, time = newest
+        since = _later(since, time - _UPDATE_OVERLAP)
+    elif properties and (newest := _newest(properties, "datetime")):
+        start = _later(start, newest[1] - _TIME_OVERLAP)
+    terms: dict[str, Any] = {"datetime": SceneQuery(start=start, end=query.end).interval}
+    if since and can_query:
+        terms["query"] = {stamped: {"gte": text_of(since)}}
+    area = query.area
+    if query.bbox is not None and query.bbox[0] <= query.bbox[2]:
+        terms["bbox"] = list(query.bbox)
+    elif area is not None:
+        terms["intersects"] = shapely.geometry.mapping(area)
+    return {name: value for name, value in terms.items() if value is not None}
+
+
+def _newest(properties: list[dict[str, Any]], *names: str) -> tuple[str, datetime] | None:
+    """The latest of a time that all items have, and which one that is."""
+    for name in names:
+        times = [parse_time(p.get(name)) for p in properties]
+        there = [t for t in times if t is not None]
+        if len(there) == len(times):
+            return name, max(there)
+    return None
+
+
+def _later(a: datetime | None, b: datetime | None) -> datetime | None:
+    return max(a, b) if a and b else a or b
+
+
+def _pages(api: Client, collections: list[str], terms: dict[str, Any]) -> Iterator[Any]:
+    """Items of all pages; by GET where the server takes no POST."""
+    try:
+        search = api.search(collections=collections, limit=_PAGE_ITEMS, **terms)
+        pages = search.pages_as_dicts()
+        first = next(pages, None)
+    except CatalogError as error:
+        if error.facts.get("status") not in (404, 405, 501):
+            raise
+        search = api.search(collections=collections, limit=_PAGE_ITEMS, method="GET", **terms)
+        pages = search.pages_as_dicts()
+        first = next(pages, None)
+    if first is None:
+        return
+    yield from first.get("features") or ()
+    for page in pages:
+        yield from page.get("features") or ()
+
+
+def _stamp(item: dict[str, Any]) -> str:
+    updated = (item.get("properties") or {}).get("updated")
+    return f"updated: {updated}" if updated else ""

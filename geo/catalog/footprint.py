@@ -1,0 +1,204 @@
+"""Where on Earth a raster lies: its frame, the part of it that has pixels, and its pixel size."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+import shapely.affinity
+import shapely.geometry
+from odc.geo.geobox import GeoBox
+from pyproj import Geod, Transformer
+from pyproj.exceptions import ProjError
+from rasterio.features import shapes
+from shapely.geometry.polygon import orient
+
+from geo.errors import SourceError, first_line
+from geo.raster_io import RasterInfo, open_raster, read_file
+
+# The valid part is drawn from at most this many samples on a side ...
+_SIDE = 256
+# ... decoding at most about this much of the file.
+_BUDGET_BYTES = 256 * 2**20
+# Holes and islands below this share of the valid part are left out of its outline.
+_SMALLEST_PART = 0.005
+_POINTS_A_SIDE = 16
+
+
+def lonlat_footprint(geobox: GeoBox, href: str) -> shapely.Geometry:
+    """Outline of a grid in lon/lat, in two parts where it crosses the antimeridian.
+
+    Raises
+    ------
+    SourceError
+        If the grid lies outside the world, for example on another planet or beyond the horizon.
+    """
+    height, width = geobox.shape.yx
+    return _to_lonlat(shapely.box(0, 0, width, height), geobox, href)
+
+
+def valid_footprint(info: RasterInfo) -> shapely.Geometry:
+    """Outline in lon/lat of the part of a raster that has valid pixels.
+
+    Drawn from a thinned mask, up to 256 samples on a side and half a sample too wide rather than
+    too narrow. What cannot hold an invalid pixel is not read at all.
+
+    Raises
+    ------
+    SourceError
+        With cause ``nodata`` if no pixel seen is valid; if the pixels cannot be read; or as
+        `lonlat_footprint`.
+    """
+    frame = lonlat_footprint(info.geobox, info.href)
+    if info.nodata is None and not info.has_mask and not np.issubdtype(info.dtype, np.floating):
+        return frame
+    valid = _thin_mask(info)  # [h, w]
+    if valid.all():
+        return frame
+    if not valid.any():
+        raise SourceError(
+            f"{info.href}: no pixel of it is valid; wanted an image", href=info.href, cause="nodata"
+        )
+    return _to_lonlat(_outline(valid, info.geobox.shape.yx), info.geobox, info.href)
+
+
+def ground_gsd_m(geobox: GeoBox) -> float:
+    """Pixel size in metres on the ground, at the centre of a grid, to three digits.
+
+    Neither degrees nor metres of a Mercator map are metres on the ground, hence the ellipsoid.
+    """
+    height, width = geobox.shape.yx
+    x = np.array([width / 2, width / 2 + 1, width / 2])
+    y = np.array([height / 2, height / 2, height / 2 + 1])
+    lon, lat = _project(x, y, geobox, "")
+    _, _, metres = Geod(ellps="WGS84").inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
+    return float(f"{np.sqrt(metres[0] * metres[1]):.3g}")
+
+
+def _thin_mask(info: RasterInfo) -> npt.NDArray[np.bool_]:
+    """Validity at up to 256 x 256 places, of overviews where there are any: [h, w]."""
+    height, width = info.geobox.shape.yx
+    step = max(1, -(-max(height, width) // _SIDE))
+    out = (-(-height // step), -(-width // step))
+    with open_raster(info.href) as dataset:
+        reduced = max((o for o in dataset.overviews(info.indexes[0]) if o <= step), default=1)
+        block_rows = dataset.block_shapes[info.indexes[0] - 1][0]
+    row_bytes = width * np.dtype(info.dtype).itemsize * len(info.indexes)
+    cols = slice(0, width)
+    if height * row_bytes / reduced**2 <= _BUDGET_BYTES:
+        return _valid(info, slice(0, height), cols, out)
+    # Large and without overviews: some single rows, each costs the blocks it runs through.
+    count = int(np.clip(_BUDGET_BYTES // (row_bytes * block_rows), 2, out[0]))
+    rows = ((np.arange(count) + 0.5) * height / count).astype(int)
+    return np.concatenate(
+        [_valid(info, slice(int(r), int(r) + 1), cols, (1, out[1])) for r in rows]
+    )
+
+
+def _valid(
+    info: RasterInfo, rows: slice, cols: slice, out: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    data, good = read_file(info.href, info.indexes, rows, cols, out_shape=out)  # [c, h, w] each
+    if data.dtype.kind == "f":
+        good &= np.isfinite(data)
+    return np.asarray(good.all(axis=0))
+
+
+def _outline(valid: npt.NDArray[np.bool_], shape: tuple[int, int]) -> shapely.Geometry:
+    """Outline of a thinned mask, in pixels of the raster that has `shape`."""
+    cells = shapes(valid.astype(np.uint8), mask=valid, connectivity=8)
+    parts = [shapely.geometry.shape(cell) for cell, _ in cells]
+    total = sum(part.area for part in parts)
+    kept = [part for part in parts if part.area >= _SMALLEST_PART * total] or parts
+    filled = [
+        shapely.Polygon(
+            part.exterior,
+            [r for r in part.interiors if shapely.Polygon(r).area >= _SMALLEST_PART * total],
+        )
+        for part in kept
+    ]
+    height, width = valid.shape
+    drawn = shapely.union_all(filled).simplify(0.75).buffer(0.75, join_style="mitre")
+    drawn = drawn.intersection(shapely.box(0, 0, width, height))
+    return shapely.affinity.scale(drawn, shape[1] / width, shape[0] / height, origin=(0, 0))
+
+
+def _to_lonlat(outline: shapely.Geometry, geobox: GeoBox, href: str) -> shapely.Geometry:
+    """A geometry in pixels of a grid as lon/lat within -180 to 180."""
+    longest = max(geobox.shape.yx) / _POINTS_A_SIDE
+    parts = []
+    for polygon in shapely.get_parts(shapely.segmentize(outline, longest)):
+        shell, *holes = (
+            _ring_to_lonlat(ring, geobox, href) for ring in (polygon.exterior, *polygon.interiors)
+        )
+        # Each ring is unrolled from its own beginning: bring holes to the turn of their shell.
+        turned = [h + np.array([360 * np.round((shell[0, 0] - h[0, 0]) / 360), 0]) for h in holes]
+        parts.append(shapely.make_valid(shapely.Polygon(shell, turned)))
+    whole = shapely.union_all(parts)
+    _, south, _, north = whole.bounds
+    # Points that change the outline by less than half a pixel only cost time later.
+    return _wrapped(whole.simplify((north - south) / max(geobox.shape.yx) / 2))
+
+
+def _ring_to_lonlat(ring: shapely.LinearRing, geobox: GeoBox, href: str) -> npt.NDArray[np.float64]:
+    """A ring as lon/lat [n, 2], its longitudes unrolled so that none jumps by a turn."""
+    x, y = shapely.get_coordinates(ring).T
+    lon, lat = _project(x, y, geobox, href)
+    seen = np.isfinite(lon) & np.isfinite(lat)
+    lon, lat = lon[seen], lat[seen]
+    told = (
+        f"{lon.min():.3g}, {lat.min():.3g}, {lon.max():.3g}, {lat.max():.3g}" if seen.any() else ""
+    )
+    limits = (
+        seen.sum() > 3 and np.abs(lat).max() <= 90.001 and -361 <= lon.min() <= lon.max() <= 541
+    )
+    if not limits:
+        raise SourceError(
+            f"{href}: bounds {told or 'beyond the horizon'} are no place in lon/lat; "
+            "wanted a georeference on Earth",
+            href=href,
+            cause="no_georeference",
+        )
+    lat = np.clip(lat, -90, 90)
+    if geobox.crs is None or not geobox.crs.geographic:
+        lon = np.unwrap(lon, period=360)
+    turns = lon[-1] - lon[0]
+    if abs(turns) > 180:  # the ring goes round a pole
+        pole = np.copysign(90.0, lat.mean())
+        lon = np.concatenate([lon, [lon[-1], lon[0]]])
+        lat = np.concatenate([lat, [pole, pole]])
+    return np.column_stack([lon, lat])
+
+
+def _project(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], geobox: GeoBox, href: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Positions in pixels as longitudes and latitudes."""
+    a = geobox.affine
+    try:
+        transformer = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+        lon, lat = transformer.transform(
+            a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f, errcheck=False
+        )
+    except ProjError as error:
+        raise SourceError(
+            f"{href}: its CRS cannot be brought to lon/lat ({first_line(error)})",
+            href=href,
+            cause="unknown_crs",
+        ) from error
+    return np.asarray(lon), np.asarray(lat)
+
+
+def _wrapped(unrolled: shapely.Geometry) -> shapely.Geometry:
+    """A geometry of any longitudes brought into -180 to 180, cut at the antimeridian."""
+    west, _, east, _ = unrolled.bounds
+    first, last = int((west + 180 + 1e-9) // 360), int((east + 180 - 1e-9) // 360)
+    if first == last == 0:
+        return unrolled
+    pieces = []
+    for turn in range(first, last + 1):
+        strip = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
+        pieces.append(shapely.affinity.translate(unrolled.intersection(strip), -360 * turn))
+    whole = shapely.union_all(pieces)
+    polygons = [p for p in shapely.get_parts(whole) if p.geom_type == "Polygon" and p.area > 0]
+    return shapely.union_all([orient(p) for p in polygons])

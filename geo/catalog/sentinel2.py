@@ -1,0 +1,166 @@
+"""Sentinel-2: names of its bands, and the offset of its DN since processing baseline 04.00.
+
+Since 25 January 2022 ESA adds 1000 to all DN, so that reflectance just below zero survives:
+reflectance = (DN + BOA_ADD_OFFSET) / 10000 with BOA_ADD_OFFSET = -1000 (Sentinel-2 Products
+Specification Document 14.9, section 4). Some publishers take it out again, and some of those say
+so wrongly (https://github.com/Element84/earth-search/issues/71), so `check_offset` looks at pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geo.raster_io import BandRef, inspect_raster, read_file
+
+BASELINE_OFFSET_DN = -1000.0
+
+BANDS = {
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge1",
+    "B06": "rededge2",
+    "B07": "rededge3",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B10": "cirrus",
+    "B11": "swir16",
+    "B12": "swir22",
+}
+_BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)_")
+
+
+def is_sentinel2(item: Mapping[str, Any]) -> bool:
+    """Whether an item is of Sentinel-2, by what it says or its name."""
+    properties = item.get("properties") or {}
+    told = f"{properties.get('constellation', '')} {properties.get('platform', '')}".lower()
+    if told.strip():
+        return "sentinel-2" in told or "sentinel 2" in told
+    return bool(re.match(r"S2[ABCD]_", str(item.get("id", ""))))
+
+
+def band_name(*names: Any) -> str | None:
+    """Name of a band from the names it goes by (``B04``, ``Red``), or None."""
+    for name in names:
+        text = str(name or "").strip()
+        if text.upper() in BANDS:
+            return BANDS[text.upper()]
+        if text.lower() in BANDS.values():
+            return text.lower()
+    return None
+
+
+def offset_of(item: Mapping[str, Any], asset: Mapping[str, Any]) -> tuple[float, str]:
+    """What has to be added to the DN of a reflectance asset, and where that is said.
+
+    In this order: a flag that the offset is applied; scale and offset of the asset; the processing
+    baseline. A flag that it is not applied leaves the question to the other two.
+
+    Returns
+    -------
+    offset_dn : float
+    evidence : str
+        Empty where nothing is said, then the offset is 0.
+    """
+    properties = item.get("properties") or {}
+    flag = next(
+        ((k, v) for k, v in sorted(properties.items()) if k.endswith("boa_offset_applied")), None
+    )
+    if flag is not None and flag[1] is True:
+        return 0.0, f"{flag[0]} is true"
+    baseline, told_by = _baseline(item)
+    stated = _stated_offset(asset)
+    if stated is not None:
+        if baseline is not None and baseline < 4 and stated:
+            return 0.0, f"baseline {baseline:05.2f} by {told_by}, before the offset"
+        return stated, "scale and offset of the asset"
+    if baseline is not None:
+        return (
+            BASELINE_OFFSET_DN if baseline >= 4 else 0.0
+        ), f"baseline {baseline:05.2f} by {told_by}"
+    return 0.0, ""
+
+
+def _stated_offset(asset: Mapping[str, Any]) -> float | None:
+    """Offset in DN from scale and offset of reflectance, in any of STAC's three places."""
+    bands = [*(asset.get("raster:bands") or ()), *(asset.get("bands") or ()), asset]
+    for band in bands:
+        scale = band.get("scale", band.get("raster:scale"))
+        offset = band.get("offset", band.get("raster:offset"))
+        if isinstance(scale, int | float) and isinstance(offset, int | float) and scale:
+            return round(float(offset) / float(scale), 3) + 0.0
+    return None
+
+
+def _baseline(item: Mapping[str, Any]) -> tuple[float | None, str]:
+    properties = item.get("properties") or {}
+    for key in sorted(properties):
+        if key.endswith(":processing_baseline") or key == "processing:version":
+            try:
+                return float(properties[key]), key
+            except (TypeError, ValueError):
+                continue
+    for key, name in (("s2:product_uri", properties.get("s2:product_uri")), ("id", item.get("id"))):
+        if match := _BASELINE_IN_NAME.search(str(name or "")):
+            return float(f"{match.group(1)}.{match.group(2)}"), key
+    return None, ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffsetCheck:
+    """What the pixels say of an offset.
+
+    Parameters
+    ----------
+    below_zero : float
+        Share of valid pixels that the offset would bring below 0, the worst band.
+    darkest_dn : float
+        The 0.1 % darkest DN as stored, the darkest band; NaN without valid pixels.
+    """
+
+    below_zero: float
+    darkest_dn: float
+
+    @property
+    def contradicts(self) -> bool:
+        """The offset was taken out already: reflectance below zero is rare, shadows included."""
+        return self.below_zero > 0.02
+
+
+def check_offset(refs: Sequence[BandRef], side_px: int = 512) -> OffsetCheck:
+    """Look whether an offset fits the pixels it would be added to.
+
+    Reads each band once, at most about `side_px` pixels on a side, from overviews where there are
+    any. Zeros are left out whatever the nodata value: Sentinel-2's DN of 0 is no measurement.
+
+    Parameters
+    ----------
+    refs : sequence of BandRef
+        With the offset in question.
+    side_px : int
+
+    Raises
+    ------
+    SourceError
+        If a band cannot be read.
+    """
+    worst, darkest = 0.0, float("nan")
+    for ref in refs:
+        height, width = inspect_raster(ref.href).geobox.shape.yx
+        step = max(1, -(-max(height, width) // side_px))
+        out = (-(-height // step), -(-width // step))
+        data, good = read_file(
+            ref.href, [ref.index], slice(0, height), slice(0, width), out_shape=out
+        )
+        values = data[0][good[0] & (data[0] > 0)].astype(np.float64)
+        if values.size:
+            worst = max(worst, float((values + ref.offset_dn < 0).mean()))
+            darkest = float(np.fmin(darkest, np.quantile(values, 0.001)))
+    return OffsetCheck(below_zero=worst, darkest_dn=darkest)
