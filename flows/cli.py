@@ -5,16 +5,13 @@ Heavy libraries are imported where a command needs them, so that ``--help`` stay
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.console import print_json, say, tell_people
-from flows.errors import FlowError, UsageError
-from flows.settings import prepare_environment
+from flows import cli_pairs
+from flows.command import Debug, Json, Workers, run_command, split_names
 
 app = typer.Typer(
     name="skyscale",
@@ -24,208 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Workers = Annotated[int | None, typer.Option(help="Threads of the embedded Dask cluster.")]
-
-
-def _run(
-    work: Callable[[], dict[str, Any]],
-    *,
-    json: bool,
-    debug: bool,
-    tell: Callable[[dict[str, Any]], list[str]],
-    quiet: bool = True,
-) -> None:
-    """Run a command: story to standard error, result to standard output, exit status."""
-    prepare_environment(quiet=quiet and not debug)
-    tell_people()
-    try:
-        result = work()
-    except KeyboardInterrupt:
-        say("stopped; what was finished is kept, the same command goes on from there")
-        raise typer.Exit(1) from None
-    except Exception as error:
-        if debug:
-            raise
-        raise typer.Exit(_explain(error)) from None
-    if json:
-        print_json(result)
-        return
-    for line in tell(result):
-        typer.echo(line)
-
-
-def _explain(error: Exception) -> int:
-    """One line for the user; returns the exit status."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, UsageError):
-        typer.echo(f"skyscale: {text}", err=True)
-        return 2
-    known = isinstance(error, FlowError) or type(error).__module__.startswith(("geo.", "models."))
-    hint = "" if known else f" ({type(error).__name__}; --debug shows where)"
-    typer.echo(f"skyscale: {text}{hint}", err=True)
-    logging.getLogger("skyscale").debug("failed", exc_info=error)
-    return 1
-
-
-@app.command(epilog="Example: skyscale scenes my-scenes --seed 3 --size 2048")
-def scenes(
-    out: Annotated[Path, typer.Argument(help="Folder to make.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 7,
-    size: Annotated[int, typer.Option(help="Aerial pixels on a side.")] = 3072,
-    scale: Annotated[int, typer.Option(help="Satellite pixel over aerial pixel.")] = 4,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Make demo scenes: aerial and satellite, with known truth, as STAC collections."""
-
-    def work() -> dict[str, Any]:
-        from flows.demo import make_demo_scenes
-
-        return make_demo_scenes(out, seed=seed, size=size, scale=scale)
-
-    _run(
-        work,
-        json=json,
-        debug=debug,
-        tell=lambda r: [
-            f"{out}: {r['satellite_scenes']} satellite scenes, {r['aerial_scenes']} aerial.",
-            f"Next: skyscale ingest --satellite {out}/satellite --aerial {out}/aerial "
-            f"--landcover {out}/landcover.geojson --store my-store",
-        ],
-    )
-
-
-@app.command(
-    epilog="Example: skyscale ingest --satellite scenes/satellite --aerial scenes/aerial "
-    "--store my-store --max-gap-days 20"
-)
-def ingest(
-    satellite: Annotated[
-        str, typer.Option(help="STAC collection or item (path or URL), folder of rasters, raster.")
-    ],
-    aerial: Annotated[str, typer.Option(help="The same, for the aerial side.")],
-    store: Annotated[str, typer.Option(help="Folder of the pair store.")],
-    aoi: Annotated[
-        str | None, typer.Option(help="GeoJSON file, or west,south,east,north in degrees.")
-    ] = None,
-    start: Annotated[str | None, typer.Option(help="First day of satellite scenes.")] = None,
-    end: Annotated[str | None, typer.Option(help="Day after the last one.")] = None,
-    max_gap_days: Annotated[float, typer.Option(help="Most days between the two.")] = 30.0,
-    max_cloud: Annotated[float, typer.Option(help="Most cloud over common ground, 0-1.")] = 0.6,
-    min_valid: Annotated[float, typer.Option(help="Least good share of a chip, 0-1.")] = 0.9,
-    max_shift: Annotated[float, typer.Option(help="Largest shift, satellite pixels.")] = 4.0,
-    bands: Annotated[
-        str | None, typer.Option(help="Names with commas; default: those both sides share.")
-    ] = None,
-    scale: Annotated[int, typer.Option(help="2, 4 or 8.")] = 4,
-    lr_size: Annotated[int, typer.Option(help="Satellite pixels on a side of a chip.")] = 32,
-    landcover: Annotated[
-        str | None, typer.Option(help="GeoJSON of polygons with the property `category`.")
-    ] = None,
-    split_block: Annotated[int, typer.Option(help="Chips on a side of held-out ground.")] = 4,
-    split_buffer: Annotated[int, typer.Option(help="Chips set aside around it.")] = 1,
-    data_range: Annotated[float | None, typer.Option(help="The DN that means 1.0.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
-    workers: Workers = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Find, align and store pairs of satellite and aerial chips."""
-    options = {k: v for k, v in locals().items() if k not in ("json", "debug")}
-    options["bands"] = _names(bands)
-
-    def work() -> dict[str, Any]:
-        from flows.ingest import ingest as flow
-        from flows.ingest_settings import IngestConfig
-
-        return flow(IngestConfig(**options))
-
-    def tell(r: dict[str, Any]) -> list[str]:
-        refused = ", ".join(f"{n} {why}" for why, n in r["rejected"].items()) or "none"
-        if r.get("dry_run"):
-            return [
-                f"At most {r['chips_at_most']} pairs ({r['megabytes_at_most']} MB) from "
-                f"{r['scene_pairs']} scene pairs; refused so far: {refused}.",
-            ]
-        return [
-            f"Added {r['pairs_added']} pairs; {store} holds {r['pairs_total']} (version "
-            f"{r['version']}). Refused: {refused}.",
-            f"Next: skyscale train --store {store}",
-        ]
-
-    _run(work, json=json, debug=debug, tell=tell)
-
-
-@app.command(epilog="Example: skyscale pairs my-store --rejected")
-def pairs(
-    store: Annotated[Path, typer.Argument(help="Folder of the pair store.")],
-    rejected: Annotated[bool, typer.Option(help="List what was refused, and why.")] = False,
-    export_png: Annotated[
-        Path | None, typer.Option(help="Write pictures of pairs into this folder.")
-    ] = None,
-    version: Annotated[int | None, typer.Option(help="As of this version.")] = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Say what a store holds."""
-
-    def work() -> dict[str, Any]:
-        from flows.pairs import describe_store
-
-        return describe_store(store, version=version, rejected=rejected, export_png=export_png)
-
-    def tell(r: dict[str, Any]) -> list[str]:
-        lines = [
-            f"{store}: {r['pairs']} pairs, version {r['version']}, bands {', '.join(r['bands'])}"
-        ]
-        for name in ("splits", "categories", "rejected"):
-            counts = ", ".join(f"{n} {what}" for what, n in r[name].items()) or "none"
-            lines.append(f"  {name}: {counts}")
-        lines.append(f"  digest: {r['digest']}")
-        for row in r.get("rejections", []):
-            lines.append("  " + _refusal_line(row))
-        if export_png:
-            lines.append(f"Pictures: {export_png}")
-        return lines
-
-    _run(work, json=json, debug=debug, tell=tell)
-
-
-def _refusal_line(row: dict[str, Any]) -> str:
-    who = " + ".join(v for v in (row["satellite_id"], row["aerial_id"]) if v)
-    cell = "" if row["row"] is None else f" cell {row['row']},{row['col']}"
-    limit = "" if row["limit"] is None else f" against {row['limit']:g}"
-    value = "" if row["value"] is None else f" {row['value']:.3g}{limit}"
-    detail = f": {row['detail']}" if row["detail"] else ""
-    return f"{who}{cell}: {row['reason']}{value}{detail}"
-
-
-@app.command(epilog="Example: skyscale coregister aerial.tif satellite.tif --json")
-def coregister(
-    reference: Annotated[str, typer.Argument(help="The raster that is right.")],
-    target: Annotated[str, typer.Argument(help="The raster whose shift is wanted.")],
-    max_shift: Annotated[float, typer.Option(help="Largest shift, pixels of TARGET.")] = 4.0,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Measure the shift between two rasters, in pixels of TARGET, down and right."""
-
-    def work() -> dict[str, Any]:
-        from flows.pairs import measure_shift
-
-        return measure_shift(reference, target, max_shift=max_shift)
-
-    def tell(r: dict[str, Any]) -> list[str]:
-        verdict = "accepted" if r["accepted"] else f"refused: {r['reason']}"
-        return [
-            f"dy {r['dy_px']:+.3f} px ({r['dy_m']:+.2f} m), dx {r['dx_px']:+.3f} px "
-            f"({r['dx_m']:+.2f} m), reliability {r['reliability']:.2f}: {verdict}"
-        ]
-
-    _run(work, json=json, debug=debug, tell=tell)
+cli_pairs.add_to(app)
 
 
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")
@@ -276,7 +72,7 @@ def train(
         lines.append(f"Next: skyscale upscale SCENE OUT.tif --model {r['model_uri']}")
         return lines
 
-    _run(work, json=json, debug=debug, tell=tell)
+    run_command(work, json=json, debug=debug, tell=tell)
 
 
 @app.command(
@@ -313,7 +109,7 @@ def upscale(
                 output=str(output),
                 model=model,
                 scale=scale,
-                bands=_names(bands),
+                bands=split_names(bands),
                 start=start,
                 end=end,
                 block=block,
@@ -332,7 +128,7 @@ def upscale(
             f"Next: skyscale report {output} REFERENCE --lr {source} --out my-report",
         ]
 
-    _run(work, json=json, debug=debug, tell=tell)
+    run_command(work, json=json, debug=debug, tell=tell)
 
 
 @app.command(epilog="Example: skyscale report out.tif aerial.tif --lr scene.tif --out my-report")
@@ -376,7 +172,7 @@ def report(
     def tell(r: dict[str, Any]) -> list[str]:
         return [*_score_lines(r), f"Look: {out}/report.html"]
 
-    _run(work, json=json, debug=debug, tell=tell)
+    run_command(work, json=json, debug=debug, tell=tell)
 
 
 def _score_lines(r: dict[str, Any]) -> list[str]:
@@ -404,7 +200,7 @@ def run_pipeline(
 
         return pipeline(read_pipeline(config))
 
-    _run(work, json=json, debug=debug, tell=_pipeline_lines)
+    run_command(work, json=json, debug=debug, tell=_pipeline_lines)
 
 
 @app.command(epilog="Example: skyscale demo --out demo --minutes 4")
@@ -423,7 +219,7 @@ def demo(
 
         return run_demo(out, minutes=minutes, seed=seed, size=size)
 
-    _run(work, json=json, debug=debug, tell=_pipeline_lines)
+    run_command(work, json=json, debug=debug, tell=_pipeline_lines)
 
 
 def _pipeline_lines(r: dict[str, Any]) -> list[str]:
@@ -459,11 +255,7 @@ def up(
         return serve(folder, prefect_port=prefect_port, mlflow_port=mlflow_port)
 
     # Not quiet: what runs under the worker tells its story in the Prefect UI.
-    _run(work, json=False, debug=debug, tell=lambda _: ["Stopped."], quiet=False)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return [n.strip() for n in text.split(",") if n.strip()] if text else None
+    run_command(work, json=False, debug=debug, tell=lambda _: ["Stopped."], quiet=False)
 
 
 def main() -> None:

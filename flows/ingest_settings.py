@@ -31,12 +31,24 @@ class IngestConfig:
         Days of satellite scenes, for example 2024-06-01; `end` is not in it.
     max_gap_days : float
         Most days between the two acquisitions.
+    season_days : float, optional
+        Most days between the two days of the year, whatever the years.
+    max_solar_gap : float, optional
+        Most hours between the two local solar times.
+    min_overlap : float
+        Least common ground as a share of the smaller footprint.
     max_cloud : float
         Most cloud over the common ground, 0 to 1.
+    dates_per_chip : int, optional
+        Most satellite dates for each aerial chip, the best ones; all by default.
     min_valid : float
         Least share of good pixels in a chip.
     max_shift : float
         Largest believable shift, in satellite pixels.
+    borrow_shift : bool
+        Where there is nothing to register on, take the shift of the scene's neighbours.
+    harmonise : {"linear", "histogram"}
+        How aerial colours are brought to the satellite's.
     bands : list of str, optional
         Band names; by default those that the first scenes of both sides share.
     scale : int
@@ -49,6 +61,12 @@ class IngestConfig:
         Chips on a side of a block of held-out ground, and chips set aside around it.
     data_range : float, optional
         The DN that means 1.0; by default 255 for 8 bits, 10000 for 16 bits, 1 for reals.
+    time_pattern : str, optional
+        Regular expression that finds the time in names of rasters.
+    catalog_dir : str, optional
+        Folder of the tables of known scenes; ``catalog`` beside the store by default.
+    map_dir : str, optional
+        Folder of the map; ``maps`` beside the store by default, none in a dry run.
     dry_run : bool
         Only say what would be read and written.
     workers : int, optional
@@ -62,9 +80,15 @@ class IngestConfig:
     start: str | None = None
     end: str | None = None
     max_gap_days: float = 30.0
+    season_days: float | None = None
+    max_solar_gap: float | None = None
+    min_overlap: float = 0.0
     max_cloud: float = 0.6
+    dates_per_chip: int | None = None
     min_valid: float = 0.9
     max_shift: float = 4.0
+    borrow_shift: bool = False
+    harmonise: str = "linear"
     bands: list[str] | None = None
     scale: int = 4
     lr_size: int = 32
@@ -72,8 +96,15 @@ class IngestConfig:
     split_block: int = 4
     split_buffer: int = 1
     data_range: float | None = None
+    time_pattern: str | None = None
+    catalog_dir: str | None = None
+    map_dir: str | None = None
     dry_run: bool = False
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dates_per_chip is not None and self.dates_per_chip < 1:
+            raise UsageError(f"dates_per_chip is {self.dates_per_chip}; wanted 1 or more")
 
 
 def match_rules(config: IngestConfig) -> MatchRules:
@@ -128,6 +159,7 @@ def pairing_rules(config: IngestConfig, candidates: list[Candidate]) -> PairingR
     from geo.coregister import RegistrationRules
     from geo.cut import CutRules
     from geo.decisions import PairingRules
+    from geo.harmonise import HarmoniseRules
     from geo.pairing import common_bands
 
     bands = tuple(config.bands) if config.bands else common_bands(candidates)
@@ -138,6 +170,7 @@ def pairing_rules(config: IngestConfig, candidates: list[Candidate]) -> PairingR
             lr_size=config.lr_size,
             align=AlignRules(
                 registration=RegistrationRules(max_shift_px=config.max_shift),
+                harmonise=HarmoniseRules(method=config.harmonise),  # type: ignore[arg-type]  # checks itself
                 max_cloud=config.max_cloud,
             ),
             cut=CutRules(min_valid=config.min_valid),
@@ -154,7 +187,7 @@ def open_store(config: IngestConfig, candidates: list[Candidate], rules: Pairing
     from geo.splits import SplitRule
 
     if (Path(config.store) / "store.json").exists() and not candidates:
-        return PairStore.open(config.store)
+        return PairStore.open(_absolute(config.store))
     dtype = first_dtype(candidates, rules)
     if dtype is None:
         raise FlowError(
@@ -172,4 +205,9 @@ def open_store(config: IngestConfig, candidates: list[Candidate], rules: Pairing
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return PairStore.create_or_open(config.store, wanted)
+    return PairStore.create_or_open(_absolute(config.store), wanted)
+
+
+def _absolute(path: str) -> Path:
+    """Workers may stand in another folder."""
+    return Path(path).resolve()
