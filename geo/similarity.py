@@ -23,7 +23,8 @@ _Mask = npt.NDArray[np.bool_]
 _WINDOW_PX = 8
 # A window with fewer good pixels than this share says nothing.
 _LEAST_GOOD = 0.25
-# Differences up to about this many times the scene's tolerance are no evidence of change.
+# Even on flat ground a level off by less than this many times the scene's tolerance is no evidence
+# of change: `c` is three times its square, so there the similarity falls to one half.
 _TOLERANCE_SIGMA = 3.0
 # A window less alike than this has changed: half of its energy is difference.
 _CHANGED = 0.5
@@ -36,8 +37,8 @@ class Comparison:
     Parameters
     ----------
     similarity : array, [n]
-        Mean over windows of the share of their energy that both images have in common; 1 for
-        equal images, about 0 for unlike ones.
+        Mean over windows of the share of their energy that both images have in common: 1 for
+        equal images, about 0 for other ground, down to -1 for other ground of another level.
     changed_fraction : array, [n]
         Share of good pixels in windows that have changed.
     content : array, [n]
@@ -100,12 +101,12 @@ def compare_chips(
 
     Notes
     -----
-    In a window, ``1 - mse / (var_lr + var_seen + (mean_lr - mean_seen)^2 + (3 sigma)^2)``: as the
-    mean squared difference is both variances plus the squared difference of means, less twice the
-    covariance, this is ``(2 cov + c) / (var + var + dmean^2 + c)``, the structural similarity of
-    Wang et al. (IEEE TIP 13, 2004) with levels beside structure and its constant from the
-    scene's own tolerance `sigma`. So still water, alike but for noise, is similar to itself, which
-    a correlation would deny.
+    In a window, ``1 - (mse + dmean^2) / (var_lr + var_seen + dmean^2 + c)``, bands pooled. As the
+    mean squared difference is both variances less twice the covariance plus the squared difference
+    of means, this is ``(2 cov - dmean^2 + c) / (var_lr + var_seen + dmean^2 + c)``: the structural
+    similarity of Wang et al. (IEEE TIP 13, 2004) with levels beside structure, for a field in
+    another colour differs by nothing else. `c` comes from the scene's own tolerance, so still
+    water, alike but for noise, is similar to itself, which a correlation would deny.
     """
     sigma = np.maximum(np.asarray(tolerance_dn, np.float64), 1e-6)[:, None, None]  # [C, 1, 1]
     noise = np.asarray(noise_dn or tolerance_dn, np.float64)[:, None, None]
@@ -117,9 +118,10 @@ def compare_chips(
     many = np.maximum(count, 1.0)
     mean_a, mean_b = _window_sums(a) / many, _window_sums(b) / many
     variances = _window_sums(a * a) / many - mean_a**2 + _window_sums(b * b) / many - mean_b**2
-    mse = _window_sums((a - b) ** 2) / many
-    energy = variances + (mean_a - mean_b) ** 2 + _TOLERANCE_SIGMA**2
-    alike = 1 - mse.sum(axis=1) / energy.sum(axis=1)  # [n, y, x], bands pooled
+    levels = (mean_a - mean_b) ** 2
+    unlike = _window_sums((a - b) ** 2) / many + levels
+    energy = variances + levels + 3 * _TOLERANCE_SIGMA**2
+    alike = 1 - unlike.sum(axis=1) / energy.sum(axis=1)  # [n, y, x]
     share = np.where(count[:, 0] >= _LEAST_GOOD * _window_sizes(good.shape), count[:, 0], 0.0)
     total = np.maximum(share.sum(axis=(1, 2)), 1.0)
     return Comparison(

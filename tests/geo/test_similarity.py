@@ -69,7 +69,19 @@ class TestSimilarity:
         there[8 * row : 8 * (row + 1), 8 * col : 8 * (col + length)] = True
         got = compare(np.where(there, other + 900, lr), hr)
         assert got.changed_fraction[0] == pytest.approx(there.mean(), abs=0.02)
-        assert got.similarity[0] == pytest.approx(1 - there.mean(), abs=0.15)
+        # Windows that have changed count from 0 (other ground) to -1 (another level).
+        assert 1 - 2 * there.mean() - 0.1 < got.similarity[0] < 1 - there.mean() + 0.1
+
+    @pytest.mark.parametrize(
+        ("levels", "changed"), [(1.0, 0.0), (2.5, 0.0), (3.5, 1.0), (8.0, 1.0)]
+    )
+    def test_on_flat_ground_three_tolerances_of_level_are_a_change(
+        self, levels: float, changed: float
+    ) -> None:
+        flat = np.full((1, BANDS, SIZE, SIZE), 1000.0)
+        other = flat + levels * np.array(TOLERANCE)[:, None, None]
+        got = compare_chips(flat, other, ALL, TOLERANCE)
+        assert got.changed_fraction[0] == changed
 
     def test_equal_images_are_one(self, rasters: ModuleType) -> None:
         lr, _ = pixels(rasters)
