@@ -28,9 +28,10 @@ _LEAST_KEPT = 0.3
 _NO_CONTRAST = 1e-9
 _MOST_TOLERANCE = 0.25  # of the contrast
 
-# Shares of pixels below the knots of a tone curve: dense where an image has few pixels, at the
-# ends, yet inside of what a handful of odd pixels decides.
-_KNOT_SHARES = (0.005, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.995)
+# A tone curve follows quantiles of both images, from well inside of what a handful of odd pixels
+# decides, averaged over as many equal steps of the aerial image's range.
+_SHARES = np.linspace(0.005, 0.995, 199)
+_KNOTS = 10
 # How far a piece of the curve may be flatter or steeper than the line: keeps it invertible.
 _STEEPEST = 4.0
 
@@ -290,16 +291,25 @@ def _gain(a: _Values, s: _Values, noise: float) -> float:
 
 
 def _fit_curve(a: _Values, s: _Values, gain: float) -> ToneCurve | None:
-    """Curve through matching quantiles, between four times flatter and steeper than the line."""
-    x, y = np.quantile(a, _KNOT_SHARES), np.quantile(s, _KNOT_SHARES)
-    apart = np.concatenate([[True], np.diff(x) > 1e-6 * max(1.0, float(np.abs(x).max()))])
-    x, y = x[apart], y[apart]
-    if len(x) < 3 or gain <= _NO_CONTRAST:
+    """Curve through matching quantiles, between four times flatter and steeper than the line.
+
+    Quantiles that lie close together are averaged: on a lake they follow the noise, which is not
+    the same in the two images.
+    """
+    x, y = np.quantile(a, _SHARES), np.quantile(s, _SHARES)
+    extent = float(x[-1] - x[0])
+    if extent <= _NO_CONTRAST or gain <= _NO_CONTRAST:
+        return None
+    step = np.minimum((x - x[0]) / extent * _KNOTS, _KNOTS - 1).astype(np.intp)
+    many = np.bincount(step, minlength=_KNOTS)
+    there = many > 0
+    if there.sum() < 3:
         return None  # too few levels to bend anything
-    middle = len(x) // 2
+    x, y = (np.bincount(step, v, _KNOTS)[there] / many[there] for v in (x, y))
+    middle = int(np.argmax(many[there]))
     slopes = np.clip(np.diff(y) / np.diff(x), gain / _STEEPEST, gain * _STEEPEST)
     rises = np.concatenate([[0.0], np.cumsum(slopes * np.diff(x))])
-    y = y[middle] + rises - rises[middle]  # limits bind at the rare ends, not in the middle
+    y = y[middle] + rises - rises[middle]  # limits bind where pixels are rare
     return ToneCurve(aerial=tuple(x.tolist()), satellite=tuple(y.tolist()), gain=gain)
 
 

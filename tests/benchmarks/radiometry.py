@@ -1,7 +1,8 @@
 """Colours, sameness of ground, clouds without a mask, seams: on made and trial scenes.
 
 R squared is 1 - mse / variance of the satellite's chip against the HR chip as the satellite would
-see it, for each band, median over kept chips. Seam: mean step across chip borders over mean step
+see it, for each band, over chips that were kept and have content (on open water the variance is
+noise). Seam: mean step across chip borders over mean step
 just inside of them. Unlike chips are made of pairs of other places; clouds
 are known from the scenes' own classification, which is hidden from the brightness screen.
 """
@@ -75,32 +76,39 @@ def run(write: Write) -> None:
 
 def _harmonisation(write: Write, places: Sequence[tuple[str, Path]]) -> list[Kept]:
     """Agreement by scene and method; the chips that straight lines kept."""
-    write("| region | scene | method | gain | R² by band | worst 5 % | chips kept | seam |")
-    write("|---|---|---|---|---|---|---|---|")
+    write("| region | scene | method | gain | median R² | worst 5 % | kept | low content | seam |")
+    write("|---|---|---|---|---|---|---|---|---|")
     found = []
+    trial: dict[str, list[_Pixels]] = {method: [] for method in METHODS}
     for region, folder in places:
         for pair, rules in _scene_pairs(folder, MatchRules(max_cloud=1.0)):
             for method in METHODS:
                 start = f"| {region} | {pair.candidate.satellite.id} | {method} |"
                 cut = _align(pair, rules, method)
                 if isinstance(cut, str):
-                    write(f"{start} refused: {cut} | | | | |")
+                    write(f"{start} refused: {cut} | | | | | |")
                     continue
                 blocks = blocks_of(cells_of(pair, rules))
                 lattice = lattice_of(pair, rules)
                 chips = [chip for block in blocks for chip in cut_block(cut, lattice, block, CUT)]
                 kept = [chip for chip in chips if chip.reason is None]
-                count = f"{len(kept)} of {len(chips)}"
-                if not kept:
-                    write(f"{start} | | | {count} | |")
-                    continue
-                r2 = np.array([_agreement(chip) for chip in kept])  # [chips, C]
+                low = sum("low_content" in chip.flags for chip in kept)
+                told = [_agreement(chip) for chip in kept if "low_content" not in chip.flags]
+                r2 = np.array(told or [[np.nan] * len(rules.bands)])  # [chips, C]
+                if region != "made":
+                    trial[method].append(r2)
                 write(
                     f"{start} {_numbers(cut.alignment.gains, 2)} | {_numbers(np.median(r2, 0))} | "
-                    f"{_numbers(np.quantile(r2, 0.05, axis=0))} | {count} | {_seam(kept):.3f} |"
+                    f"{_numbers(np.quantile(r2, 0.05, axis=0))} | {len(kept)} of {len(chips)} | "
+                    f"{low} | {_seam(kept):.3f} |"
                 )
                 if method == "linear":
                     found.append(Kept(region, cut, kept))
+    for method, parts in trial.items():
+        if parts:
+            r2 = np.concatenate(parts)
+            worst = _numbers(np.quantile(r2, 0.05, axis=0))
+            write(f"| trial | all | {method} | | {_numbers(np.median(r2, 0))} | {worst} | | | |")
     write("")
     return found
 

@@ -161,6 +161,17 @@ class TestCurves:
         error = np.abs(fit.apply(aerial) - satellite)[common]
         assert error.mean() < 0.06 * satellite.std()
 
+    def test_a_lake_does_not_bend_the_curve(self) -> None:
+        """Its quantiles are those of noise, which has nothing to do with tones."""
+        rng = np.random.default_rng(10)
+        lake = rng.random(N) < 0.7
+        aerial = np.where(lake, 30 + 0.5 * rng.normal(size=N), 80 + 30 * rng.random(N))[None]
+        satellite = 20 * aerial + 100 + rng.normal(0, 40, (1, N))
+        fit = fit_colours(aerial.astype(np.float32), satellite.astype(np.float32), HISTOGRAM)
+        on_lake = fit.apply(aerial.astype(np.float32))[:, lake]
+        assert on_lake.mean() == pytest.approx(700, abs=5)
+        assert on_lake.std() < 2 * 20 * 0.5
+
     @settings(max_examples=25, deadline=None)
     @given(st.integers(0, 9999), st.sampled_from([50, 500, N]))
     def test_curves_always_rise_and_can_be_undone(self, seed: int, n: int) -> None:
