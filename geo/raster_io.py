@@ -5,6 +5,7 @@ Outside this door there is no nodata value and no alpha band, only pixels and th
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import warnings
@@ -45,11 +46,13 @@ _REMOTE_OPTIONS = {
     "GDAL_HTTP_TIMEOUT": 120,
     "GDAL_HTTP_LOW_SPEED_TIME": 20,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1000,
-    "GDAL_HTTP_MAX_RETRY": 6,
+    "GDAL_HTTP_MAX_RETRY": 2,  # of each request; `retried` repeats the whole read
     "GDAL_HTTP_RETRY_DELAY": 0.5,
-    "GDAL_HTTP_RETRY_CODES": "ALL",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no guessing of files beside a URL
 }
+# What a server will answer again: not there, not for you.
+_REFUSED = re.compile(r"HTTP response code: 4(?!08|25|29)\d\d")
+
 # Waits before a remote read is done again.
 _WAITS_S = (0.5, 1.0, 2.0, 4.0)
 
@@ -175,10 +178,11 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
         except RasterioError as error:
             if not remote and _is_vrt(path):
                 raise vrt_error(href) from None
+            refused = _REFUSED.search(str(error))
             raise SourceError(
                 f"{href}: not a raster that GDAL can open ({first_line(error)})",
                 href=href,
-                cause="unreadable",
+                cause="missing" if refused else "unreadable",
             ) from error
         with dataset:
             _refuse_unsafe(href, dataset)

@@ -56,7 +56,7 @@ def read_api(source: str, client: HttpClient, query: SceneQuery, known: Known) -
             yield entry_of_item(item, key, base=base_of(item, url), stamp=_stamp(record))
     except APIError as error:
         raise CatalogError(f"{source}: the API refuses ({first_line(error)})", href=url) from error
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise CatalogError(f"{source}: not a STAC API ({first_line(error)})", href=url) from error
 
 
@@ -131,21 +131,16 @@ def _later(a: datetime | None, b: datetime | None) -> datetime | None:
 
 
 def _pages(api: Client, collections: list[str], terms: dict[str, Any]) -> Iterator[Any]:
-    """Items of all pages; by GET where the server takes no POST."""
-    try:
-        search = api.search(collections=collections, limit=_PAGE_ITEMS, **terms)
-        pages = search.pages_as_dicts()
-        first = next(pages, None)
-    except CatalogError as error:
-        if error.facts.get("status") not in (404, 405, 501):
-            raise
-        search = api.search(collections=collections, limit=_PAGE_ITEMS, method="GET", **terms)
-        pages = search.pages_as_dicts()
-        first = next(pages, None)
-    if first is None:
-        return
-    yield from first.get("features") or ()
-    for page in pages:
+    """Items of all pages; by POST where the server takes it, for long geometries."""
+    links = [link for link in api.links if link.rel == "search"]
+    methods = {str(link.extra_fields.get("method", "GET")).upper() for link in links}
+    search = api.search(
+        collections=collections,
+        limit=_PAGE_ITEMS,
+        method="POST" if "POST" in methods else "GET",
+        **terms,
+    )
+    for page in search.pages_as_dicts():
         yield from page.get("features") or ()
 
 

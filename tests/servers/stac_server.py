@@ -101,7 +101,7 @@ class StacServer:
 
     def __enter__(self) -> StacServer:
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._attempts: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -141,6 +141,13 @@ class StacServer:
             fault = self.faults.of(key, attempt) if self.faults else None
             self.log.append((method, path, fault or "answer"))
         return fault
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that hang up are as usual as servers that do."""
 
 
 class _Handler(BaseHTTPRequestHandler):
