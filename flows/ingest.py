@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
-from prefect.tasks import exponential_backoff
 
 from flows.console import say
 from flows.ingest_estimate import estimate
@@ -63,17 +62,10 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     return result
 
 
-@task(
-    name="find scenes", retries=2, retry_delay_seconds=exponential_backoff(5), cache_policy=NO_CACHE
-)
+@task(name="find scenes", cache_policy=NO_CACHE)
 def find_scenes(config: IngestConfig, rules: MatchRules) -> Found:
-    """List the scenes of both sides."""
-    found = find_scenes_of(config, rules)
-    for side in ("satellite", "aerial"):
-        scenes, refusals = found.scenes[side], found.refusals[side]
-        refused = f", {len(refusals)} refused" if refusals else ""
-        say(f"ingest: {len(scenes)} {side} scenes{refused}")
-    return found
+    """List the scenes of both sides; the catalogue itself is patient with networks."""
+    return find_scenes_of(config, rules)
 
 
 @task(name="match scenes", cache_policy=NO_CACHE)

@@ -1,19 +1,25 @@
-"""Where the scenes of a run come from."""
+"""Where the scenes of a run come from: tables that ask their sources only for what is new."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from flows.console import say
 
+if TYPE_CHECKING:
     from flows.ingest_settings import IngestConfig
+    from geo.catalog.query import SceneQuery
     from geo.catalog.scene import Refusal, Scene
     from geo.match import MatchRules
 
 SIDES = ("satellite", "aerial")
+_TABLES = tuple(f"{side}.parquet" for side in SIDES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +28,100 @@ class Found:
 
     scenes: Mapping[str, list[Scene]]
     refusals: Mapping[str, list[Refusal]]
+    # Tables made before there was a store to keep them in; by file name.
+    tables: Mapping[str, bytes] = field(default_factory=dict)
 
     def keep_tables(self, store: Path) -> None:
-        """Keep the tables of known scenes beside the store."""
+        """Put tables that have no home yet beside the store."""
+        for name, content in self.tables.items():
+            (store / "catalog").mkdir(exist_ok=True)
+            (store / "catalog" / name).write_bytes(content)
 
 
 def find_scenes_of(config: IngestConfig, rules: MatchRules) -> Found:
-    """List the scenes of both sources."""
-    from geo.catalog.sources import read_scenes
+    """List the scenes of both sources.
 
-    both = {side: read_scenes(getattr(config, side)) for side in SIDES}
-    return Found(
-        scenes={side: scenes for side, (scenes, _) in both.items()},
-        refusals={side: refusals for side, (_, refusals) in both.items()},
+    The tables lie in ``catalog_dir``, or beside the store. A dry run, and a run whose store is
+    still to be made, work on copies.
+    """
+    home = (
+        Path(config.store) / "catalog" if config.catalog_dir is None else Path(config.catalog_dir)
+    )
+    new_store = config.catalog_dir is None and not (Path(config.store) / "store.json").exists()
+    if not (config.dry_run or new_store):
+        home.mkdir(parents=True, exist_ok=True)
+        return _refresh(config, rules, home)
+    with tempfile.TemporaryDirectory(prefix="skyscale-catalog-") as name:
+        aside = Path(name)
+        for table in _TABLES:
+            if (home / table).exists():
+                shutil.copy(home / table, aside)
+        found = _refresh(config, rules, aside)
+        if config.dry_run:
+            return found
+        tables = {t: (aside / t).read_bytes() for t in _TABLES if (aside / t).exists()}
+    return Found(scenes=found.scenes, refusals=found.refusals, tables=tables)
+
+
+def _refresh(config: IngestConfig, rules: MatchRules, folder: Path) -> Found:
+    """Bring both tables up to date, the aerial one first: it says where satellites are wanted."""
+    from geo.catalog.query import SceneQuery
+    from geo.catalog.refresh import refresh_scenes
+
+    scenes: dict[str, list[Scene]] = {}
+    refusals: dict[str, list[Refusal]] = {}
+    for side in reversed(SIDES):
+        source = getattr(config, side)
+        query = SceneQuery()
+        if _answers_queries(source):
+            query = _aerial_query(rules) if side == "aerial" else _satellite_query(scenes, rules)
+        scenes[side], refusals[side], counts = refresh_scenes(
+            source, folder / f"{side}.parquet", query, time_pattern=config.time_pattern
+        )
+        news = [
+            f"{n} {what}" for what in ("new", "changed", "gone") if (n := getattr(counts, what))
+        ]
+        refused = f", {len(refusals[side])} refused" if refusals[side] else ""
+        say(
+            f"ingest: {len(scenes[side])} {side} scenes ({', '.join(news) or 'as before'}){refused}"
+        )
+    return Found(scenes=scenes, refusals=refusals)
+
+
+def _answers_queries(source: str) -> bool:
+    """Archives too large to be listed whole."""
+    from geo.catalog import api, geoparquet
+
+    return source.startswith(api.PREFIX) or source.lower().endswith(geoparquet.SUFFIXES)
+
+
+def _aerial_query(rules: MatchRules) -> SceneQuery:
+    """Aerial scenes that may have a satellite partner."""
+    from geo.catalog.query import SceneQuery
+
+    gap = timedelta(days=rules.max_gap_days)
+    return SceneQuery(
+        start=rules.start and rules.start - gap,
+        end=rules.end and rules.end + gap,
+        intersects=rules.aoi,
+    )
+
+
+def _satellite_query(scenes: Mapping[str, Sequence[Scene]], rules: MatchRules) -> SceneQuery:
+    """Satellite scenes near aerial ones in place and time."""
+    import shapely
+
+    from geo.catalog.query import SceneQuery
+
+    aerials = scenes["aerial"]
+    if not aerials:
+        return SceneQuery(start=rules.start, end=rules.end, intersects=rules.aoi)
+    gap = timedelta(days=rules.max_gap_days)
+    start, end = min(a.time for a in aerials) - gap, max(a.time for a in aerials) + gap
+    place = shapely.box(*shapely.total_bounds([a.footprint for a in aerials]))
+    start = max(start, rules.start or start)
+    return SceneQuery(
+        start=start,
+        end=max(start, min(end, rules.end or end)),
+        intersects=place if rules.aoi is None else rules.aoi,
     )

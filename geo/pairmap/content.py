@@ -124,6 +124,15 @@ class Chips:
     def __len__(self) -> int:
         return len(self.pair)
 
+    @property
+    def covered(self) -> npt.NDArray[np.bool_]:
+        """Refused chips at places where another scene pair kept one: drawn small, upon it."""
+        if ACCEPTED not in self.names:
+            return np.zeros(len(self), dtype=np.bool_)
+        kept = self.code == self.names.index(ACCEPTED)
+        places = np.rint(self.corners.mean(axis=1) * 1e6).view(np.complex128)[:, 0]
+        return np.asarray(~kept & np.isin(places, places[kept]))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairMap:

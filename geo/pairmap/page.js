@@ -79,8 +79,12 @@
     drawScale(context);
     legend();
   }
-  function quad(context, i) {
-    const [x, y] = place(i), [rx, ry, dx, dy] = halves(i);
+  const covered = new Set(chips.covered);
+  const inset = (i) => (only < 0 && covered.has(i) ? 0.36 : 1);
+  function quad(context, i, share = 1) {
+    let [x, y] = place(i), [rx, ry, dx, dy] = halves(i);
+    x += (share - 1) * (rx - dx); y += (share - 1) * (ry - dy); // the lower left corner stays
+    rx *= share; ry *= share; dx *= share; dy *= share;
     context.beginPath();
     context.moveTo(x - rx - dx, y - ry - dy); context.lineTo(x + rx - dx, y + ry - dy);
     context.lineTo(x + rx + dx, y + ry + dy); context.lineTo(x - rx + dx, y - ry + dy);
@@ -88,18 +92,21 @@
   }
   function drawChips(context, width) {
     const byGap = $("colour").value === "gap";
-    // What was kept lies on top of what other dates of the place had refused.
-    for (const pass of [false, true]) {
+    // What one date had refused lies small upon what another had kept.
+    for (const pass of [true, false]) {
       for (let i = 0; i < chips.pair.length; i += 1) {
         const name = names[chips.code[i]];
         if (name.kept !== pass || !visible(i)) continue;
         const [x, y] = place(i), [rx, ry, dx, dy] = halves(i), size = Math.abs(rx) + Math.abs(dx) + Math.abs(ry) + Math.abs(dy);
         if (x < -size || y < -size || x > width + size || y > height + size) continue;
         context.fillStyle = byGap ? gapColour(gaps[chips.pair[i]]) : name.colour;
-        quad(context, i); context.fill();
+        context.globalAlpha = byGap && !pass ? 0.45 : 1;
+        quad(context, i, inset(i)); context.fill();
+        context.globalAlpha = 1;
         if (size > 8) { context.lineWidth = 0.75; context.strokeStyle = "#fff"; context.stroke(); }
         if (!pass && size > 8) {
-          context.beginPath(); context.moveTo(x - rx + dx, y - ry + dy); context.lineTo(x + rx - dx, y + ry - dy);
+          const k = 2 * inset(i) - 1; // to the upper right corner
+          context.beginPath(); context.moveTo(x - rx + dx, y - ry + dy); context.lineTo(x + k * (rx - dx), y + k * (ry - dy));
           context.lineWidth = 1; context.strokeStyle = "#1d2328"; context.stroke();
         }
       }

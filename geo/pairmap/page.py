@@ -128,6 +128,7 @@ def _chips(chips: Chips, corners: npt.NDArray[np.float64], unit: float) -> dict[
         "at": _wholes(corners.mean(axis=1), unit),
         "pair": chips.pair.tolist(),
         "code": chips.code.tolist(),
+        "covered": np.flatnonzero(chips.covered).tolist(),
         "value": [_short(v, 3) for v in chips.value.tolist()],
         "limit": [_short(v, 3) for v in chips.limit.tolist()],
     }

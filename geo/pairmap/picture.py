@@ -95,19 +95,16 @@ class _Canvas:
                 corners - corners.mean(axis=1, keepdims=True)
             )
         colours = colours_of(chips.names)
-        # What was kept lies on top of what other dates of the place had refused.
-        order = sorted(range(len(chips.names)), key=lambda code: is_kept(chips.names[code]))
-        for code in order:
-            name = chips.names[code]
-            chosen = corners[chips.code == code]
-            sides = np.hypot(*(chosen[:, 1] - chosen[:, 0]).T) if len(chosen) else np.zeros(1)
-            crossed = not is_kept(name) and np.median(sides) > 10
-            edge = _PAPER if np.median(sides) > 8 else None
-            for quad in chosen:
-                shape = [tuple(p) for p in quad]
-                self.ink.polygon(shape, fill=colours[name], outline=edge)
-                if crossed:
-                    self.ink.line([shape[3], shape[1]], fill=_INK, width=1)
+        kept = np.array([is_kept(name) for name in chips.names])[chips.code]
+        covered = chips.covered
+        corners[covered] = _lower_left(corners[covered])
+        for i in [*np.flatnonzero(kept), *np.flatnonzero(~kept)]:
+            shape = [tuple(p) for p in corners[i]]
+            side = math.dist(shape[0], shape[1])
+            edge = _PAPER if side > 8 else None
+            self.ink.polygon(shape, fill=colours[chips.names[chips.code[i]]], outline=edge)
+            if not kept[i] and side > 10:
+                self.ink.line([shape[3], shape[1]], fill=_INK, width=1 if covered[i] else 2)
 
     def _ring(self, ring: _Floats, colour: str, dash: int) -> None:
         pieces = _dashes(ring, dash, self.image.size) if dash else [ring]
@@ -143,6 +140,12 @@ class _Canvas:
         self.ink.rectangle(box, fill="#ffffff", outline=_LINE)
         self.ink.line([(x, y), (x + length, y)], fill=_INK, width=3 * _FINE)
         self.ink.text((x, y - 24 * _FINE), text, _INK, font=font)
+
+
+def _lower_left(corners: _Floats) -> _Floats:
+    """The lower left corner of chips: what another date had refused, upon what was kept."""
+    anchor = corners[:, 3:4]
+    return np.asarray(anchor + 0.36 * (corners - anchor))
 
 
 def _dashes(ring: _Floats, length: int, size: tuple[int, int]) -> Iterator[_Floats]:
