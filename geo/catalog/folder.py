@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import shapely
-import shapely.geometry
 
 from geo.catalog.acquired import DEFAULT_PATTERN, read_sidecar, sidecars, time_of_raster
 from geo.catalog.entry import Entry, Known
@@ -154,7 +153,7 @@ def _item_of_raster(
         "stac_version": "1.1.0",
         "stac_extensions": ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         "id": name,
-        "geometry": shapely.geometry.mapping(footprint),
+        "geometry": json.loads(shapely.to_geojson(footprint)),
         "bbox": list(footprint.bounds),
         "properties": {
             **(told if isinstance(told, dict) else {}),
