@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 
 from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
@@ -22,6 +23,9 @@ from geo.harmonise import ColourFit
 from geo.quality import find_patches, type_maximum
 from geo.raster_io import Pixels, Source, inspect_raster
 from geo.similarity import Comparison, compare_chips, see_chips
+
+# Pixels as near as this to nodata that was read as ground have a part of it in them.
+_CUBIC_REACH_PX = 2
 
 _Mask = npt.NDArray[np.bool_]
 _Shares = npt.NDArray[np.float64]
@@ -203,7 +207,7 @@ def _stack_chips(
     fine = size * pair.scale
     hr_valid = split(aerial.valid[None], places, fine)[:, 0]
     hr = split(aerial.data, places, fine)
-    hr_saturated = _find_saturated(hr, hr_valid, pair)
+    hr_valid, hr_saturated = _screen_aerial(hr, hr_valid, pair)
     valid = hr_valid & ~hr_saturated
     cells = valid.reshape(len(places), size, pair.scale, size, pair.scale)
     cells &= lr_valid[:, :, None, :, None]  # a view: writes into valid
@@ -227,21 +231,31 @@ def split(image: npt.NDArray[Any], places: npt.NDArray[np.int_], size: int) -> n
     return np.ascontiguousarray(chips)
 
 
-def _find_saturated(data: npt.NDArray[Any], valid: _Mask, pair: AlignedPair) -> _Mask:
-    """Where aerial pixels stood at the top of their range before they changed colour."""
-    saturated = np.zeros(valid.shape, dtype=np.bool_)
+def _screen_aerial(
+    hr: npt.NDArray[np.float32], valid: _Mask, pair: AlignedPair
+) -> tuple[_Mask, _Mask]:
+    """Good aerial pixels, and those that stood at the top of their range, [n, H, W] each.
+
+    Both are known by the DN that they had, in the colours that they have now.
+    """
+    saturated = np.zeros_like(valid)
     href = pair.aerial if isinstance(pair.aerial, str) else pair.aerial[0].href
-    highest = type_maximum(inspect_raster(href).dtype)
+    info = inspect_raster(href)
+    highest = type_maximum(info.dtype)
     if highest is None:
-        return saturated
+        return valid, saturated
     # A last bit may be lost on the way through the warp.
-    ceilings = colours_of(pair).apply(
-        np.full((data.shape[1], 1), highest - 1e-3, np.float32)
-    )  # [C, 1]
-    top = (data >= ceilings[:, :, None]).any(axis=1) & valid  # [n, H, W]
+    ends = np.tile(np.array([1e-3, highest - 1e-3], np.float32), (hr.shape[1], 1))
+    dark, bright = colours_of(pair).apply(ends).T[..., None, None]  # [C, 1, 1] each
+    top = (hr >= bright).any(axis=1) & valid  # [n, H, W]
     for i in np.flatnonzero(top.any(axis=(1, 2))):
         saturated[i] = find_patches(top[i])
-    return saturated
+    if info.nodata is None and not info.has_mask:  # then it may have untold nodata
+        zero = (hr <= dark).all(axis=1) & valid
+        for i in np.flatnonzero(zero.any(axis=(1, 2))):
+            empty = find_patches(zero[i])
+            valid[i] &= ~ndimage.binary_dilation(empty, iterations=_CUBIC_REACH_PX)
+    return valid, saturated
 
 
 @dataclass(frozen=True)

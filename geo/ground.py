@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from geo.brightness import BrightnessScreen, learn_brightness
 from geo.catalog.scene import Mask
-from geo.quality import RIM_PX, find_saturated, screen_masks
+from geo.quality import RIM_PX, find_empty, find_saturated, screen_masks
 from geo.raster_io import BandRef, Pixels, Source, read_window, source_refs
 
 _Mask = npt.NDArray[np.bool_]
@@ -71,7 +71,7 @@ def read_ground(
     geobox = target_geobox[rows, cols]
     pixels = read_window(target, rows, cols)
     screen = screen_masks(masks, geobox)
-    seen = pixels.valid & screen.known
+    seen = pixels.valid & screen.known & ~find_empty(pixels.data, pixels.valid)
     cloudy, clear = screen.cloudy, screen.clear
     if not any(mask.kind in ("scl", "cloud") for mask in masks):
         learnt = _learn(source_refs(target), target_geobox.shape.yx, _stamp(target))
@@ -101,7 +101,7 @@ def _learn(
     for y in starts[0]:
         for x in starts[1]:
             found = read_window(refs, slice(y, y + size[0]), slice(x, x + size[1]))
-            samples.append((found.data, found.valid))
+            samples.append((found.data, found.valid & ~find_empty(found.data, found.valid)))
     return learn_brightness(samples)
 
 

@@ -1,4 +1,4 @@
-"""Where pixels can be trusted: clouds and shadows by masks, saturation by the pixels themselves."""
+"""Where pixels can be trusted: clouds by masks, saturation and emptiness by the pixels."""
 
 from __future__ import annotations
 
@@ -107,6 +107,20 @@ def find_saturated(data: npt.NDArray[Any], valid: _Mask) -> _Mask:
         if valid.any() and (ceiling := _ceiling(plane, valid)) is not None:
             saturated |= find_patches((plane >= ceiling) & valid)
     return saturated
+
+
+def find_empty(data: npt.NDArray[Any], valid: _Mask) -> _Mask:
+    """Pixels beyond the edge of an image whose file does not say so: patches of 0 in all bands.
+
+    Parameters
+    ----------
+    data : array, [C, h, w]
+        Raw DN.
+    valid : array of bool, [h, w]
+    """
+    if data.dtype.kind not in "iu":
+        return np.zeros_like(valid)
+    return find_patches((data == 0).all(axis=0) & valid)
 
 
 def find_patches(top: _Mask) -> _Mask:

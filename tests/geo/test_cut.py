@@ -235,6 +235,22 @@ class TestSaturation:
         assert sum(c.saturated_fraction > 0 for c in cut) <= 4
 
 
+def test_black_beyond_the_aerial_image_is_nodata_where_its_file_does_not_say_so(
+    rasters: ModuleType, tmp_path: Path, world: Any, pair: AlignedPair, lattice: Lattice
+) -> None:
+    hr = np.clip(world.hr, 1, 254).astype("uint8")
+    hr[:, :, 300:] = 0
+    href = rasters.write(tmp_path / "black.tif", hr, world.hr_grid)
+    cut = AlignedPair(**{**pair.__dict__, "aerial": href, "masks": ()})
+    chips = cut_block(cut, lattice, lattice.cells_in(pair.geobox), RULES)
+    for chip in chips:
+        rows, cols = lattice.window(chip.cell, pair.geobox)
+        if cols.start > 70:
+            assert (chip.reason, chip.valid.any()) == ("nodata", False)
+        elif cols.start < 40 and rows.start > 30:  # the satellite's own nodata lies above
+            assert chip.nodata_fraction == 0
+
+
 def step(image: np.ndarray, axis: int) -> np.ndarray:
     """Mean size of the step between neighbours, for each line between them."""
     steps = np.abs(np.diff(image.astype(np.float64), axis=axis + 1))

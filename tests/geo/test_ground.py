@@ -118,6 +118,20 @@ class TestBrightness:
             assert 0.05 < got.cloud_fraction < 0.2
 
 
+def test_zeros_that_no_tag_tells_are_nodata(
+    rasters: ModuleType, data: np.ndarray, tmp_path: Path
+) -> None:
+    grid = rasters.grid(SHAPE)
+    told, untold = (
+        read_ground(
+            rasters.write(tmp_path / f"{tag}.tif", data, grid, nodata=tag), grid, ROWS, COLS
+        )
+        for tag in (0, None)
+    )
+    np.testing.assert_array_equal(untold.pixels.valid, told.pixels.valid)
+    assert untold.cloud_fraction == told.cloud_fraction
+
+
 def test_a_real_cloudy_scene_with_and_without_its_classification(shared_data: Path) -> None:
     folder = shared_data / "trial/prairie/satellite/sat_20120805"
     href, scl = str(folder / "B04B03B02.tif"), str(folder / "SCL.tif")

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from geo.catalog.scene import Mask
 from geo.errors import SourceError
-from geo.quality import Screen, find_patches, find_saturated, screen_masks
+from geo.quality import Screen, find_empty, find_patches, find_saturated, screen_masks
 
 VEGETATION, WATER = 4, 6
 BAD = {"saturated": 1, "shadow": 3, "cloud medium": 8, "cloud": 9, "cirrus": 10}
@@ -218,6 +218,29 @@ class TestSaturation:
             height, width = inspect_raster(str(path)).geobox.shape.yx
             found = read_window(str(path), slice(0, height), slice(0, width))
             assert find_saturated(found.data, found.valid).mean() < 0.001, path
+
+
+class TestEmpty:
+    def test_a_wedge_of_zeros_is_empty_and_dark_pixels_are_not(self) -> None:
+        data = np.random.default_rng(0).integers(1, 60, (3, 30, 30)).astype("uint8")
+        data[:, ::7, ::5] = 0
+        data[:2, 12:20] = 0  # black in two bands of three
+        want = np.tri(30, k=-18, dtype=bool)
+        data[:, want] = 0
+        got = find_empty(data, np.ones((30, 30), bool))
+        assert got[want].mean() > 0.9
+        assert not got[~want].any()
+
+    def test_reals_have_nan_for_that(self) -> None:
+        assert not find_empty(np.zeros((2, 9, 9)), np.ones((9, 9), bool)).any()
+
+    def test_a_real_image_without_a_tag_has_an_end(self, shared_data: Path) -> None:
+        from geo.raster_io import read_window
+
+        href = str(shared_data / "odd/s2_img-15bit.jp2")
+        found = read_window(href, slice(0, 1830), slice(0, 1830))
+        assert found.valid.all()
+        assert find_empty(found.data, found.valid).mean() == pytest.approx(0.952, abs=0.001)
 
 
 def test_patches_keep_their_shape_where_three_by_three_pixels_fit() -> None:
