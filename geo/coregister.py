@@ -1,26 +1,53 @@
 """Sub-pixel shift between two images of one place, with the evidence for it.
 
-Whitened phase correlation finds the value, phase correlation of gradient directions checks it,
-many windows vote. Whitening makes the estimate indifferent to another date's colours.
+Orientation of edges finds the shift, whatever the date's colours; intensity and orientation
+together tell it exactly, each frequency weighted by how far the two images agree there. The
+evidence becomes a probability that the shift is right, and windows that deserve it vote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, ndimage
+from scipy import fft
 
-_Image = npt.NDArray[np.float32]
-_Mask = npt.NDArray[np.bool_]
+from geo.evidence import Evidence, reliability_of, standard_error
+from geo.spectrum import (
+    CrossSpectra,
+    Frequencies,
+    Spectrum,
+    Window,
+    climb,
+    coherence,
+    correlation,
+    likelihood_weights,
+    low_pass,
+    slope_at,
+)
+from geo.windowing import Image, Mask
 
-# Low-pass of the cross spectrum in cycles per pixel: keeps the peak broad enough to be found
-# between pixels and keeps the aliased top of the spectrum out.
+# Low-pass of the cross spectra in cycles per pixel: keeps a peak broad enough to be found between
+# pixels and keeps the aliased top of the spectrum out.
 _CUTOFF_INTENSITY = 0.25
-_CUTOFF_DIRECTION = 0.18
-_FINE_STEP_PX = 0.02
+_CUTOFF_ORIENTATION = 0.18
+_CUTOFF_ORIENTATION_FINE = 0.2
+# Weight of intensity in finding the peak: it is the first to be led astray by another season.
+_INTENSITY_SHARE = np.float32(0.3)
+# Tapers that lie off the content by more than this are moved, and the window is measured again.
+_FOLLOW_PX = 0.2
+_MOST_PASSES = 3
+# Half the side of what counts as the peak, not as a second one.
+_PEAK_PX = 3
+# Intensity and orientation that find no common peak disagree by this much.
+_NO_COMMON_PEAK_PX = 3.0
+# However good its evidence, one window in a hundred may be wrong.
+_MOST_RELIABLE = 0.99
+# What windows differ by although each is exact: ground is never quite rigid.
+_GROUND_SIGMA_PX = 0.03
+_HUBER = 1.5  # deviations beyond which a window loses weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +62,14 @@ class RegistrationRules:
         Most windows along one axis; they are spread over the overlap.
     min_valid : float
         Least share of valid pixels for a window to be used.
-    min_peak_ratio : float
-        First over second correlation peak of a window that is believed.
+    min_window_reliability : float
+        Least probability of being right for a window that is believed by itself.
     max_disagreement_px : float
-        Most distance between the shift by intensity and by gradient direction, and between a
-        window and the consensus.
+        Most distance between the shift by intensity and by orientation of a window that is
+        believed by itself, and from the consensus of a window that is behind it.
+    max_distortion_px : float
+        A window that is off the consensus by this much more is not behind it, but does not speak
+        against it either: relief and mosaic joints move ground as far.
     max_shift_px : float
         A larger shift is refused.
     min_reliability : float
@@ -49,26 +79,55 @@ class RegistrationRules:
     window_px: int = 128
     max_windows: int = 4
     min_valid: float = 0.4
-    min_peak_ratio: float = 1.3
+    min_window_reliability: float = 0.9
     max_disagreement_px: float = 0.5
+    max_distortion_px: float = 1.5
     max_shift_px: float = 4.0
-    min_reliability: float = 0.3
+    min_reliability: float = 0.95
 
     def __post_init__(self) -> None:
         if self.window_px < 16:
             raise ValueError(f"window_px is {self.window_px}; wanted 16 or more")
-        if self.max_shift_px <= 0:
-            raise ValueError(f"max_shift_px is {self.max_shift_px:g}; wanted more than 0")
+        for name in ("max_disagreement_px", "max_shift_px"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}; wanted more than 0")
+        for name in ("min_valid", "min_window_reliability", "min_reliability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name):g}; wanted 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowShift:
-    """What one window says: shift in pixels (down, right) and the evidence."""
+    """What one window says.
+
+    Parameters
+    ----------
+    dy_px, dx_px : float
+        Where the target's content lies relative to the reference's, down and right.
+    reliability : float
+        Probability that this is right to within half a pixel, 0 to 1, calibrated (see
+        `geo.evidence`).
+    sigma_px : float
+        Standard error along an axis, if it is right.
+    evidence : Evidence
+        What both were derived from.
+    """
 
     dy_px: float
     dx_px: float
-    peak_ratio: float
-    disagreement_px: float
+    reliability: float
+    sigma_px: float
+    evidence: Evidence
+
+    @property
+    def peak_ratio(self) -> float:
+        """First over second correlation peak."""
+        return self.evidence.peak_ratio
+
+    @property
+    def disagreement_px(self) -> float:
+        """Distance between the shift by intensity and by orientation of edges."""
+        return self.evidence.disagreement_px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +139,13 @@ class Registration:
     dy_px, dx_px : float
         Where the target's content lies relative to the reference's, down and right.
     reliability : float
-        0 to 1: share of usable windows that agree, times how far their peaks stand out.
+        Probability, 0 to 1, that this is right to within half a pixel.
     accepted : bool
     reason : str or None
         Why it was refused: ``too_little_ground``, ``unreliable_registration`` or
         ``shift_beyond_limit``.
+    sigma_px : float
+        Standard error of the consensus along an axis.
     spread_px : float
         Median distance of agreeing windows from the consensus.
     windows, agreeing : int
@@ -96,6 +157,7 @@ class Registration:
     reliability: float
     accepted: bool
     reason: str | None
+    sigma_px: float
     spread_px: float
     windows: int
     agreeing: int
@@ -114,7 +176,7 @@ def spread_windows(
     return [(slice(y, y + size[0]), slice(x, x + size[1])) for y in starts[0] for x in starts[1]]
 
 
-def measure_window(reference: _Image, target: _Image, valid: _Mask) -> WindowShift:
+def measure_window(reference: Image, target: Image, valid: Mask) -> WindowShift:
     """Shift of one window.
 
     Parameters
@@ -124,163 +186,224 @@ def measure_window(reference: _Image, target: _Image, valid: _Mask) -> WindowShi
     valid : array of bool, [h, w]
         Good in both.
 
+    Returns
+    -------
+    WindowShift
+        With a reliability of 0 where nothing can be compared.
+
     Notes
     -----
-    Phase correlation: Kuglin and Hines (1975); peak by matrix DFT: Guizar-Sicairos, Thurman and
-    Fienup, Optics Letters 33, 156 (2008).
+    Phase correlation: Kuglin and Hines (1975), frequencies weighted after Knapp and Carter (1976).
+    The tapers follow the content: a taper that stays in place is common to both images and holds
+    the shift back, by a quarter on smooth ground between masked clouds.
     """
-    taper = _taper(valid)
-    spectrum = _cross_spectrum(
-        [_flatten(t, valid, taper) for t in target],
-        [_flatten(r, valid, taper) for r in reference],
-        _CUTOFF_INTENSITY,
+    window = Window(np.asarray(reference, np.float32), np.asarray(target, np.float32), valid)
+    at = window.frequencies
+    cross = window.cross_spectra()
+    unmoved = correlation(cross.likeness, at, (0.0, 0.0))
+    place, peak_ratio = _find_peak(cross, window)
+    under = (0.0, 0.0)
+    for _ in range(_MOST_PASSES):
+        parts = _weighted(cross, window, place)
+        found = climb(parts.intensity + parts.orientation, at, place)
+        if found is None:
+            break
+        place = found
+        off = np.hypot(place[0] - under[0], place[1] - under[1])
+        if off < _FOLLOW_PX or max(map(abs, place)) > min(valid.shape) / 3:
+            break
+        cross, under = window.cross_spectra(place), place
+    similarity = correlation(cross.likeness, at, place)
+    precision = slope_at(parts.intensity + parts.orientation, at, place)
+    settled = found is not None and precision.is_peak
+    evidence = Evidence(
+        peak_ratio=peak_ratio,
+        disagreement_px=_disagreement(parts, at, place),
+        scatter_px=precision.scatter_px if settled else np.inf,
+        similarity=similarity,
+        similarity_gained=similarity - unmoved,
+        valid_share=float(valid.mean()),
     )
-    dy, dx, ratio = _find_peak(spectrum)
-    directions = _cross_spectrum(
-        [_directions(t) * taper for t in target],
-        [_directions(r) * taper for r in reference],
-        _CUTOFF_DIRECTION,
-    )
-    check_dy, check_dx, _ = _find_peak(directions)
     return WindowShift(
-        dy_px=dy,
-        dx_px=dx,
-        peak_ratio=ratio,
-        disagreement_px=float(np.hypot(dy - check_dy, dx - check_dx)),
+        dy_px=place[0],
+        dx_px=place[1],
+        reliability=reliability_of(evidence),
+        sigma_px=standard_error(evidence),
+        evidence=evidence,
     )
 
 
-def _taper(valid: _Mask) -> npt.NDArray[np.float64]:
-    """Hann window times a mask whose rim is feathered, so that neither leaves an edge."""
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in valid.shape))
-    if valid.all():
-        return window
-    inside = ndimage.binary_erosion(valid, iterations=3, border_value=1)
-    feathered = ndimage.gaussian_filter(inside.astype(np.float64), 2.0)
-    return window * np.where(valid, feathered, 0.0)
-
-
-def _flatten(
-    plane: _Image, valid: _Mask, taper: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    mean = plane[valid].mean() if valid.any() else 0.0
-    return np.where(valid, plane - mean, 0.0) * taper
-
-
-def _directions(plane: _Image) -> npt.NDArray[np.complex128]:
-    """Gradient direction as a unit vector in the complex plane; flat ground gives little."""
-    gy = ndimage.gaussian_filter(plane.astype(np.float64), 1.0, order=(1, 0))
-    gx = ndimage.gaussian_filter(plane.astype(np.float64), 1.0, order=(0, 1))
-    length = np.hypot(gy, gx)
-    floor = 0.1 * np.median(length) + 1e-12
-    return np.asarray((gx + 1j * gy) / (length + floor))
-
-
-def _cross_spectrum(
-    targets: Iterable[npt.NDArray[np.complex128] | npt.NDArray[np.float64]],
-    references: Iterable[npt.NDArray[np.complex128] | npt.NDArray[np.float64]],
-    cutoff: float,
-) -> npt.NDArray[np.complex128]:
-    """Whitened cross spectrum, summed over bands, without its uncertain high frequencies."""
-    total = None
-    for target, reference in zip(targets, references, strict=True):
-        cross = fft.fft2(target) * np.conj(fft.fft2(reference))
-        magnitude = np.abs(cross)
-        white = cross / (magnitude + 1e-6 * magnitude.max() + 1e-30)
-        total = white if total is None else total + white
-    assert total is not None
-    fy, fx = (fft.fftfreq(n) for n in total.shape)
-    radius_squared = fy[:, None] ** 2 + fx[None, :] ** 2
-    low_pass = np.exp(-radius_squared / cutoff**2 / 2)
-    return np.asarray(total * low_pass)
-
-
-def _find_peak(spectrum: npt.NDArray[np.complex128]) -> tuple[float, float, float]:
-    """Position of the correlation peak to a fraction of a pixel, and first over second peak."""
-    surface = fft.ifft2(spectrum).real
+def _find_peak(cross: CrossSpectra, window: Window) -> tuple[tuple[float, float], float]:
+    """Shift to about a tenth of a pixel, and how far its peak stands out."""
+    at = window.frequencies
+    edges = cross.orientation * low_pass(*window.shape, _CUTOFF_ORIENTATION)
+    bands = cross.intensity * low_pass(*window.shape, _CUTOFF_INTENSITY)
+    share = _INTENSITY_SHARE * np.float32(_chance_level(edges, at) / _chance_level(bands, at))
+    surface = fft.irfft2(edges + share * bands, window.shape)
     height, width = surface.shape
-    row, col = np.unravel_index(int(surface.argmax()), surface.shape)
-    first = surface[row, col]
-    rest = surface.copy()
-    around = np.arange(-3, 4)
-    rest[np.ix_((row + around) % height, (col + around) % width)] = -np.inf
-    second = max(float(rest.max()), 1e-12 * abs(float(first)) + 1e-30)
-    dy = int(row) - height if row > height // 2 else int(row)
-    dx = int(col) - width if col > width // 2 else int(col)
-    fine_dy, fine_dx = _refine(spectrum, dy, dx)
-    return fine_dy, fine_dx, float(first / second)
+    row, col = divmod(int(surface.argmax()), width)
+    first = float(surface[row, col])
+    place = (
+        _signed(row, height) + _vertex(surface[[row - 1, row, (row + 1) % height], col]),
+        _signed(col, width) + _vertex(surface[row, [col - 1, col, (col + 1) % width]]),
+    )
+    around = np.arange(-_PEAK_PX, _PEAK_PX + 1)
+    surface[np.ix_((row + around) % height, (col + around) % width)] = -np.inf
+    second = max(float(surface.max()), 1e-12)
+    return climb(edges, at, place, steps=3) or place, first / second
 
 
-def _refine(spectrum: npt.NDArray[np.complex128], dy: int, dx: int) -> tuple[float, float]:
-    """Evaluate the correlation on a fine grid about a whole-pixel peak by matrix DFT."""
-    steps = np.arange(-0.8, 0.8 + _FINE_STEP_PX / 2, _FINE_STEP_PX)
-    fy, fx = (fft.fftfreq(n) for n in spectrum.shape)
-    kernel_y = np.exp(2j * np.pi * np.outer(dy + steps, fy))  # [n, h]
-    kernel_x = np.exp(2j * np.pi * np.outer(fx, dx + steps))  # [w, n]
-    fine = (kernel_y @ spectrum @ kernel_x).real  # [n, n]
-    i, j = np.unravel_index(int(fine.argmax()), fine.shape)
-    return (
-        dy + float(steps[i]) + _FINE_STEP_PX * _vertex(fine[:, j], int(i)),
-        dx + float(steps[j]) + _FINE_STEP_PX * _vertex(fine[i, :], int(j)),
+def _signed(index: int, length: int) -> int:
+    return index - length if index > length // 2 else index
+
+
+def _vertex(values: npt.NDArray[np.float32]) -> float:
+    """Offset of a parabola's top from the middle one of three samples."""
+    left, middle, right = (float(v) for v in values)
+    curvature = left - 2 * middle + right
+    return 0.5 * (left - right) / curvature if curvature < 0 else 0.0
+
+
+def _chance_level(spectrum: Spectrum, at: Frequencies) -> float:
+    """Standard deviation of the correlation where nothing corresponds, times a constant."""
+    return float(np.sqrt((np.abs(spectrum) ** 2 @ at.counts).sum())) + 1e-30
+
+
+def _weighted(cross: CrossSpectra, window: Window, place: tuple[float, float]) -> CrossSpectra:
+    """Cross spectra with the weights of the likeliest shift, from the coherence at a near one."""
+    at = window.frequencies
+    weights = [
+        likelihood_weights(coherence(spectrum, at, place), at)
+        for spectrum in (cross.intensity, cross.orientation)
+    ]
+    return CrossSpectra(
+        intensity=cross.intensity * weights[0],
+        orientation=cross.orientation
+        * (weights[1] * low_pass(*window.shape, _CUTOFF_ORIENTATION_FINE)),
+        likeness=cross.likeness,
     )
 
 
-def _vertex(values: npt.NDArray[np.float64], peak: int) -> float:
-    """Offset of a parabola's top from its middle sample, in samples."""
-    if not 0 < peak < len(values) - 1:
-        return 0.0
-    left, middle, right = values[peak - 1 : peak + 2]
-    curvature = left - 2 * middle + right
-    return float(0.5 * (left - right) / curvature) if curvature < 0 else 0.0
+def _disagreement(parts: CrossSpectra, at: Frequencies, place: tuple[float, float]) -> float:
+    """Distance between the peaks of intensity and of orientation next to a shift."""
+    peaks = [
+        climb(spectrum, at, place, steps=2, reach_px=2.0)
+        for spectrum in (parts.intensity, parts.orientation)
+    ]
+    if peaks[0] is None or peaks[1] is None:
+        return _NO_COMMON_PEAK_PX
+    return float(np.hypot(peaks[0][0] - peaks[1][0], peaks[0][1] - peaks[1][1]))
+
+
+def believe(shifts: Sequence[WindowShift], rules: RegistrationRules) -> npt.NDArray[np.bool_]:
+    """Which windows are right to within half a pixel, each by its own evidence alone.
+
+    Parameters
+    ----------
+    shifts : sequence of WindowShift
+
+    Returns
+    -------
+    array of bool, [windows]
+        Windows may be at odds and all be believed: where the ground is distorted, they ought to.
+    """
+    return np.array(
+        [
+            s.reliability >= rules.min_window_reliability
+            and s.disagreement_px <= rules.max_disagreement_px
+            # A window may exceed the limit: then the consensus says so, with its value.
+            and np.hypot(s.dy_px, s.dx_px) <= 2 * rules.max_shift_px
+            for s in shifts
+        ],
+        dtype=np.bool_,
+    )
 
 
 def agree(shifts: Sequence[WindowShift], rules: RegistrationRules) -> Registration:
-    """Consensus of windows: the median of those that pass every gate and agree.
+    """Consensus of windows: the mean of those that agree, weighted by what they know.
 
     Parameters
     ----------
     shifts : sequence of WindowShift
         One for each usable window.
+
+    Notes
+    -----
+    Windows that few others would believe may agree, and then deserve belief together. Their
+    chances of being wrong multiply; credible windows far off take as much away.
     """
-    believed = [
-        s
-        for s in shifts
-        if s.peak_ratio >= rules.min_peak_ratio
-        and s.disagreement_px <= rules.max_disagreement_px
-        # A window may exceed the limit: then the consensus says so, with its value.
-        and np.hypot(s.dy_px, s.dx_px) <= 2 * rules.max_shift_px
-    ]
-    if not believed:
-        return Registration(
-            dy_px=0.0,
-            dx_px=0.0,
-            reliability=0.0,
-            accepted=False,
-            reason="unreliable_registration" if shifts else "too_little_ground",
-            spread_px=float("inf"),
-            windows=len(shifts),
-            agreeing=0,
-        )
-    yx = np.array([(s.dy_px, s.dx_px) for s in believed])
-    distance = np.linalg.norm(yx - np.median(yx, axis=0), axis=1)
-    close = distance <= rules.max_disagreement_px
-    if not close.any():
-        close[distance.argmin()] = True
-    dy, dx = np.median(yx[close], axis=0)
-    stand_out = np.median([s.peak_ratio for s, ok in zip(believed, close, strict=True) if ok])
-    reliability = float(close.sum() / len(shifts) * min(1.0, stand_out - 1.0))
+    yx = np.array([(s.dy_px, s.dx_px) for s in shifts]).reshape(-1, 2)
+    doubt = 1 - np.array([min(s.reliability, _MOST_RELIABLE) for s in shifts])
+    doubt[np.hypot(yx[:, 0], yx[:, 1]) > 2 * rules.max_shift_px] = 1
+    weight = -np.log(doubt)  # [windows]
+    if not weight.any():
+        return _no_consensus(len(shifts))
+    centre, close = _gathering(yx, weight, rules.max_disagreement_px)
+    distance = np.hypot(*(yx - centre).T)
+    far = distance > rules.max_disagreement_px + rules.max_distortion_px
+    reliability = float(max(0.0, 1 - np.exp(weight[far].sum() - weight[close].sum())))
+    behind = [s for s, ok in zip(shifts, close, strict=True) if ok]
+    (dy, dx), sigma = _weighted_mean(behind)
     reason: str | None = None
     if reliability < rules.min_reliability:
         reason = "unreliable_registration"
     elif np.hypot(dy, dx) > rules.max_shift_px:
         reason = "shift_beyond_limit"
     return Registration(
-        dy_px=float(dy),
-        dx_px=float(dx),
+        dy_px=dy,
+        dx_px=dx,
         reliability=reliability,
         accepted=reason is None,
         reason=reason,
-        spread_px=float(np.median(distance[close])),
+        sigma_px=sigma,
+        spread_px=float(np.median(np.hypot(yx[close, 0] - dy, yx[close, 1] - dx))),
         windows=len(shifts),
         agreeing=int(close.sum()),
+    )
+
+
+def _gathering(
+    yx: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], radius: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Place about which most weight gathers, and which windows lie there."""
+    apart = np.hypot(*(yx[:, None] - yx[None]).transpose(2, 0, 1))  # [windows, windows]
+    # A soft edge, so that the middle of a gathering counts for more than its rim.
+    support = (np.exp(-((apart / radius) ** 2) * 2) * weight).sum(axis=1) * (weight > 0)
+    centre = yx[support.argmax()]
+    for _ in range(3):
+        near = (np.hypot(*(yx - centre).T) <= radius) & (weight > 0)
+        if not near.any():
+            break
+        centre = np.average(yx[near], axis=0, weights=weight[near])
+    near = (np.hypot(*(yx - centre).T) <= radius) & (weight > 0)
+    if not near.any():
+        near[support.argmax()] = True
+    return centre, near
+
+
+def _weighted_mean(shifts: Sequence[WindowShift]) -> tuple[tuple[float, float], float]:
+    """Mean shift of windows and its standard error; outliers count for little (Huber)."""
+    yx = np.array([(s.dy_px, s.dx_px) for s in shifts])  # [windows, 2]
+    variance = np.array([s.sigma_px**2 + _GROUND_SIGMA_PX**2 for s in shifts])
+    sureness = np.array([s.reliability for s in shifts]) / variance
+    weight = sureness
+    for _ in range(5):
+        mean = np.average(yx, axis=0, weights=weight)
+        off = np.hypot(*(yx - mean).T) / np.sqrt(2 * variance)
+        weight = sureness / np.maximum(1, off / _HUBER)
+    sigma = float(np.sqrt((weight**2 * variance).sum()) / weight.sum())
+    return (float(mean[0]), float(mean[1])), sigma
+
+
+def _no_consensus(windows: int) -> Registration:
+    return Registration(
+        dy_px=0.0,
+        dx_px=0.0,
+        reliability=0.0,
+        accepted=False,
+        reason="unreliable_registration" if windows else "too_little_ground",
+        sigma_px=float("inf"),
+        spread_px=float("inf"),
+        windows=windows,
+        agreeing=0,
     )
