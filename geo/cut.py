@@ -22,7 +22,7 @@ from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit
 from geo.quality import find_patches, type_maximum
 from geo.raster_io import Pixels, Source, inspect_raster
-from geo.similarity import Comparison, compare_chips, see_chips
+from geo.similarity import Comparison, compare_chips, see_chips, shares
 
 # Pixels as near as this to nodata that was read as ground have a part of it in them.
 _CUBIC_REACH_PX = 2
@@ -271,17 +271,14 @@ class _Facts:
 
 def _measure(stacks: _Stacks, pair: AlignedPair) -> _Facts:
     s = pair.scale
-    n, _, h, w = stacks.lr.shape
     seen, good = see_chips(stacks.hr, stacks.hr_valid, s)
     colours = colours_of(pair)
     same = compare_chips(
         stacks.lr, seen, good & stacks.lr_valid, colours.tolerance_dn, colours.noise_dn
     )
     data = stacks.lr_valid | stacks.cloudy | stacks.lr_saturated
-    there = stacks.hr_valid.reshape(n, h, s, w, s).sum(axis=(2, 4)) * data / s**2  # [n, h, w]
-    hot = np.maximum(
-        stacks.lr_saturated, stacks.hr_saturated.reshape(n, h, s, w, s).mean(axis=(2, 4))
-    )
+    there = shares(stacks.hr_valid, s) * data  # [n, h, w]
+    hot = np.maximum(stacks.lr_saturated, shares(stacks.hr_saturated, s))
     return _Facts(
         valid_fraction=stacks.valid.mean(axis=(1, 2)),
         cloud_fraction=stacks.cloudy.mean(axis=(1, 2)),

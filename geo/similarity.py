@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,16 +69,35 @@ def see_chips(hr: _Array, aerial_valid: _Mask, scale: int) -> tuple[npt.NDArray[
     -----
     Each chip by itself: what a chip is worth must not depend on which others were cut with it.
     """
-    n, bands, height, width = hr.shape
-    seen = degrade(hr.reshape(n * bands, height, width).astype(np.float32), scale)
-    seen = seen.reshape(n, bands, height // scale, width // scale)
-    cells = aerial_valid.reshape(n, height // scale, scale, width // scale, scale)
-    good: _Mask = np.asarray(cells.all(axis=(2, 4)))
+    rows, cols = (_sensor_matrix(length, scale) for length in hr.shape[-2:])
+    seen = rows @ hr.astype(np.float32, copy=False) @ cols.T  # [n, C, h, w]
     # Bad pixels are 0 and have blurred into their neighbours: take their share out again.
     for i in np.flatnonzero(~aerial_valid.all(axis=(1, 2))):
-        weight = degrade(aerial_valid[i, None].astype(np.float32), scale)
+        weight = rows @ aerial_valid[i].astype(np.float32) @ cols.T
         seen[i] /= np.maximum(weight, 1e-3)
-    return seen, good
+    return seen, shares(aerial_valid, scale) == 1
+
+
+@lru_cache(maxsize=8)
+def _sensor_matrix(length: int, scale: int) -> npt.NDArray[np.float32]:
+    """What `degrade` does along one axis, as a matrix [length / scale, length].
+
+    It treats both axes alike, so its answers to unit vectors are all there is to know; for images
+    of a chip's size a product of matrices is several times faster.
+    """
+    units = np.eye(length, dtype=np.float32)[:, :, None].repeat(scale, axis=2)
+    return np.ascontiguousarray(degrade(units, scale)[:, :, 0].T)
+
+
+def shares(mask: _Mask, scale: int) -> npt.NDArray[np.float32]:
+    """Share of each LR pixel that a mask holds: [n, H, W] to [n, h, w]."""
+    height, width = mask.shape[1:]
+    share = mask[:, ::scale, ::scale].astype(np.float32)
+    # Most chips are good all over; only of the others is there anything to count.
+    for i in np.flatnonzero(mask.any(axis=(1, 2)) & ~mask.all(axis=(1, 2))):
+        cells = mask[i].reshape(height // scale, scale, width // scale, scale)
+        share[i] = cells.mean(axis=(1, 3))
+    return share
 
 
 def compare_chips(

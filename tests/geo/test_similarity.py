@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.sensor import degrade
-from geo.similarity import Comparison, compare_chips, see_chips
+from geo.similarity import Comparison, compare_chips, see_chips, shares
 
 SCALE, SIZE = 4, 32
 TOLERANCE = (20.0, 15.0)
@@ -162,6 +162,21 @@ class TestSeeing:
         np.testing.assert_allclose(seen[0], degrade(hr, SCALE), rtol=1e-6)
         np.testing.assert_allclose(seen[1], degrade(hr[:, ::-1], SCALE), rtol=1e-6)
         assert good.all()
+
+    @pytest.mark.parametrize(("scale", "shape"), [(2, (8, 12)), (4, (64, 32)), (8, (8, 40))])
+    def test_at_any_scale_and_shape(self, scale: int, shape: tuple[int, int]) -> None:
+        hr = np.random.default_rng(0).integers(0, 9000, (2, 3, *shape)).astype("uint16")
+        seen, _ = see_chips(hr, np.ones((2, *shape), bool), scale)
+        for chip, got in zip(hr, seen, strict=True):
+            np.testing.assert_allclose(got, degrade(chip.astype(np.float32), scale), rtol=1e-5)
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.integers(0, 999))
+    def test_shares_are_counted(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        mask = rng.random((4, 12, 8)) < np.array([0.0, 0.3, 0.9, 1.0])[:, None, None]
+        want = mask.reshape(4, 3, 4, 2, 4).mean(axis=(2, 4))
+        np.testing.assert_allclose(shares(mask, 4), want, rtol=1e-6)
 
     def test_bad_pixels_do_not_darken_their_neighbours(self) -> None:
         hr = np.full((1, 1, 64, 64), 500, np.float32)
