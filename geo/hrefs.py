@@ -16,7 +16,7 @@ from geo.errors import SourceError
 
 REMOTE_SCHEMES = frozenset({"http", "https", "s3"})
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):")
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -111,7 +111,7 @@ def safe_name(text: str, limit: int = 80) -> str:
     if kept == text and 0 < len(text) <= limit and not text.startswith((".", "-")):
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    return f"{kept.lstrip('.-_')[: limit - 11]}~{digest}".lstrip("~")
+    return f"{kept.lstrip('.-_')[: limit - 11] or 'id'}~{digest}"
 
 
 def _scheme_of(href: str) -> str | None:
@@ -133,10 +133,11 @@ def _refuse_tricks(href: str) -> None:
         raise _forbidden(str(href), "it is empty")
     if any(ord(c) < 32 for c in href):
         raise _forbidden(href, "it holds control characters")
-    # GDAL looks at the beginning only, but `..` and doubled slashes are folded first.
-    plain = os.path.normpath(unquote(href)).lower().lstrip("/\\")
-    if plain.startswith("vsi") and href.lstrip().startswith(("/", "\\", "%2f", "%2F")):
-        raise _forbidden(href, "GDAL's virtual file systems are not allowed")
+    # As written and as it will be once `..`, doubled slashes and escapes are folded.
+    written = unquote(href).lower().strip()
+    for path in (written, os.path.normpath(written)):
+        if path.startswith(("/", "\\")) and path.lstrip("/\\").startswith("vsi"):
+            raise _forbidden(href, "GDAL's virtual file systems are not allowed")
     if href.lstrip()[0] in "<{\\":
         raise _forbidden(href, "it is a document or a share, not a file")
 
