@@ -5,7 +5,7 @@ The satellite's grid stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -13,40 +13,15 @@ from odc.geo.geobox import GeoBox
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
-from geo.coregister import spread_windows
+from geo.coregister import RegistrationRules, spread_windows
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit, HarmoniseRules, estimate_noise, fit_colours
 from geo.raster_io import Pixels, Source
 from geo.reference import read_reference
 from geo.registration import SceneShift, Unregistered, View, register
 
-
-def align_scene(
-    lr: Pixels,
-    lr_geobox: GeoBox,
-    reference: Source,
-    *,
-    bands: Sequence[str] | None = None,
-    rules: AlignRules | None = None,
-) -> Alignment:
-    """Align an aerial scene to satellite pixels that are in memory.
-
-    Parameters
-    ----------
-    lr : Pixels
-        ``data`` [C, h, w] on `lr_geobox`.
-    reference : str or sequence of BandRef
-        The aerial scene, the same bands.
-    """
-    rules = rules or AlignRules()
-    windows = [
-        GroundWindow(
-            geobox=lr_geobox[rows, cols],
-            pixels=Pixels(lr.data[:, rows, cols], lr.valid[rows, cols]),
-        )
-        for rows, cols in spread_windows(lr.valid.shape, rules.registration)
-    ]
-    return align_windows(windows, reference, bands=bands, rules=rules)
+# So many pixels tell gains and offsets as well as all of them.
+_MOST_COLOURS = 100_000
 
 
 def align_source(
@@ -76,22 +51,33 @@ def align_source(
     known : SceneShift, optional
         A shift found elsewhere: then only the colours are brought together.
     """
-    rules = rules or AlignRules()
-    top, left = area[0].start, area[1].start
-    shape = (area[0].stop - top, area[1].stop - left)
-    windows = []
-    for rows, cols in spread_windows(shape, rules.registration):
-        rows = slice(rows.start + top, rows.stop + top)
-        cols = slice(cols.start + left, cols.stop + left)
-        windows.append(read_ground(target, target_geobox, rows, cols, masks))
-    return align_windows(windows, reference, rules=rules, known=known)
+
+    def read(rows: slice, cols: slice) -> GroundWindow:
+        return read_ground(target, target_geobox, rows, cols, masks)
+
+    return align_ground(read, target_geobox, reference, area=area, rules=rules, known=known)
 
 
-def align_windows(
-    windows: Sequence[GroundWindow],
+def align_pixels(
+    lr: Pixels, lr_geobox: GeoBox, reference: Source, *, rules: AlignRules | None = None
+) -> Alignment:
+    """Align an aerial scene to satellite pixels that are in memory, [C, h, w] on `lr_geobox`."""
+
+    def read(rows: slice, cols: slice) -> GroundWindow:
+        pixels = Pixels(lr.data[:, rows, cols], lr.valid[rows, cols])
+        return GroundWindow(geobox=lr_geobox[rows, cols], pixels=pixels)
+
+    height, width = lr.valid.shape
+    area = (slice(0, height), slice(0, width))
+    return align_ground(read, lr_geobox, reference, area=area, rules=rules)
+
+
+def align_ground(
+    read: Callable[[slice, slice], GroundWindow],
+    grid: GeoBox,
     reference: Source,
     *,
-    bands: Sequence[str] | None = None,
+    area: tuple[slice, slice],
     rules: AlignRules | None = None,
     known: SceneShift | None = None,
 ) -> Alignment:
@@ -99,24 +85,43 @@ def align_windows(
 
     Parameters
     ----------
+    read : callable
+        Rows and columns of `grid` to what the satellite shows there.
+    grid : GeoBox
+        The satellite scene's.
+    area : (rows, cols)
+        The common ground.
     known : SceneShift, optional
         A shift found elsewhere: then only the colours are brought together.
     """
     rules = rules or AlignRules()
+    wanted = rules.registration
+    windows = [read(*at) for at in _spread(area, wanted.window_px, wanted.max_windows)]
     cloud = float(np.mean([w.cloud_fraction for w in windows])) if windows else 0.0
     if cloud > rules.max_cloud:
         return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
-    reach = rules.registration.max_shift_px
-    views = [
-        (window, read_reference(reference, window.geobox, reach_px=reach, bands=bands))
-        for window in windows
-    ]
-    shift = known or register(views, rules.registration)
+
+    def view(window: GroundWindow) -> View:
+        return window, read_reference(reference, window.geobox, reach_px=wanted.max_shift_px + 1)
+
+    def look_closer() -> list[View]:
+        at = _spread(area, rules.field.window_px, rules.field.max_windows)
+        return [view(read(rows, cols)) for rows, cols in at]
+
+    views = [view(window) for window in windows]
+    shift = known or register(
+        views, wanted, grid=grid, field_rules=rules.field, look_closer=look_closer
+    )
     if isinstance(shift, Unregistered):
         return _refused(cloud, **asdict(shift))
-    fit = bring_colours(views, (shift.dy_px, shift.dx_px), rules.harmonise)
+    fit = bring_colours(views, shift, rules.harmonise)
     return Alignment(
-        **asdict(shift),
+        dy_px=shift.dy_px,
+        dx_px=shift.dx_px,
+        reliability=shift.reliability,
+        residual_px=shift.residual_px,
+        origin=shift.origin,
+        field=shift.field,
         accepted=fit.reason is None,
         reason=fit.reason,
         value=fit.value,
@@ -126,16 +131,25 @@ def align_windows(
     )
 
 
-def bring_colours(
-    views: Sequence[View], shift_yx: tuple[float, float], rules: HarmoniseRules
-) -> ColourFit:
+def _spread(area: tuple[slice, slice], window_px: int, most: int) -> list[tuple[slice, slice]]:
+    """Windows spread over the common ground, in the scene's pixels."""
+    rules = RegistrationRules(window_px=window_px, max_windows=most)
+    top, left = area[0].start, area[1].start
+    return [
+        (slice(r.start + top, r.stop + top), slice(c.start + left, c.stop + left))
+        for r, c in spread_windows((area[0].stop - top, area[1].stop - left), rules)
+    ]
+
+
+def bring_colours(views: Sequence[View], shift: SceneShift, rules: HarmoniseRules) -> ColourFit:
     """Fit the colours on the pixels that are good in both."""
     aerial_pixels, satellite_pixels, noise = [], [], []
     for window, reference in views:
-        aerial = reference.seen(shift_yx)
+        aerial = reference.seen(shift.over(window.geobox))
         valid = window.pixels.valid & aerial.valid
-        aerial_pixels.append(aerial.data[:, valid])
-        satellite_pixels.append(window.pixels.data[:, valid].astype(np.float32))
+        thin = slice(None, None, max(1, len(views) * valid.size // _MOST_COLOURS))
+        aerial_pixels.append(aerial.data[:, valid][:, thin])
+        satellite_pixels.append(window.pixels.data[:, valid][:, thin].astype(np.float32))
         noise.append(estimate_noise(window.pixels.data, window.pixels.valid))
     return fit_colours(
         np.concatenate(aerial_pixels, axis=1),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from odc.geo.geobox import GeoBox
@@ -12,6 +13,8 @@ from geo.coregister import RegistrationRules
 from geo.errors import GridError
 from geo.harmonise import ColourFit, HarmoniseRules
 from geo.raster_io import Pixels, Source
+from geo.registration import FieldRules
+from geo.shift_field import ShiftField
 from geo.warp import warp_to
 
 
@@ -22,14 +25,16 @@ class AlignRules:
     Parameters
     ----------
     registration : RegistrationRules
+    field : FieldRules
     max_cloud : float
         Most cloud, 0 to 1, over the common ground.
     harmonise : HarmoniseRules
     """
 
-    registration: RegistrationRules = field(default_factory=RegistrationRules)
+    registration: RegistrationRules = dataclasses.field(default_factory=RegistrationRules)
+    field: FieldRules = dataclasses.field(default_factory=FieldRules)
     max_cloud: float = 0.6
-    harmonise: HarmoniseRules = field(default_factory=HarmoniseRules)
+    harmonise: HarmoniseRules = dataclasses.field(default_factory=HarmoniseRules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +58,10 @@ class Alignment:
     cloud_fraction : float
         Over the windows looked at.
     origin : {"scene", "field", "neighbours"}
-        What the shift was measured on: the whole scene pair; a field of windows, `dy_px` and
-        `dx_px` being its middle; or neighbouring scene pairs, for there was nothing here to
-        register on.
+        What the shift was measured on: the whole scene pair; a field of windows; or neighbouring
+        scene pairs, for there was nothing here to register on.
+    field : ShiftField or None
+        Where one shift is not enough; `dy_px` and `dx_px` are then its middle.
     """
 
     dy_px: float
@@ -69,6 +75,7 @@ class Alignment:
     colours: ColourFit | None
     cloud_fraction: float
     origin: str = "scene"
+    field: ShiftField | None = None
 
     @property
     def correlation(self) -> float:
@@ -123,8 +130,13 @@ def read_aligned(
         If no shift was believed.
     SourceError
     """
-    shift_yx = (alignment.dy_px, alignment.dx_px)
-    warped = warp_to(reference, _moved(hr_geobox, shift_yx, scale), bands=bands)
+    if alignment.field is None:
+        shift_yx = (alignment.dy_px, alignment.dx_px)
+        warped = warp_to(reference, _moved(hr_geobox, shift_yx, scale), bands=bands)
+    else:
+        # Content lies down and right of its ground, so the ground is up and left.
+        displacement = -scale * alignment.field.over(hr_geobox)
+        warped = warp_to(reference, hr_geobox, bands=bands, displacement_yx=displacement)
     if alignment.colours is None:
         raise GridError(f"the scenes were not aligned ({alignment.reason}), so nothing can be read")
     data = alignment.colours.apply(warped.data)

@@ -7,34 +7,39 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import rasterio.warp
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from rasterio.enums import Resampling
-from rasterio.windows import Window
+from scipy import ndimage
 
 from geo.errors import GridError
-from geo.raster_io import Pixels, Source, inspect_raster, open_raster, source_refs
+from geo.raster_io import BandRef, Pixels, Source, inspect_raster, read_file, source_refs
+from geo.resample import KERNELS, fill_nearest, pick_nearest, sample_anywhere, sample_grid
 
-# Pixels read around what the target covers, in target pixels: the widest kernel (cubic) reaches
-# two, and GDAL blurs narrow windows when it must guess the ratio (rasterio#2839).
-_MARGIN_PX = 4
-# Source pixels kept for each target pixel when an overview is fine enough to start from.
+# Source pixels kept for each target pixel when the file is reduced on reading.
 _OVERSAMPLING = 4.0
+# Places are looked up by PROJ on a mesh of the target and interpolated between; it is made finer
+# until that is off by no more than this.
+_MESH_PX = 32
+_MESH_ERROR_PX = 0.01
 
 _Array = npt.NDArray[np.float64]
 _Mapping = Callable[[_Array, _Array], tuple[_Array, _Array]]
 
 
 @dataclass(frozen=True)
-class _Placement:
-    """Where a target grid falls on a source grid: window and ratio."""
+class _Places:
+    """Where target pixels fall on a source grid, in its pixels: axes if parallel, else all."""
 
-    rows: tuple[int, int]
-    cols: tuple[int, int]
+    rows: _Array  # [H], or [H, W]
+    cols: _Array  # [W], or [H, W]
     ratio_yx: tuple[float, float]  # source pixels for each target pixel
+
+    @property
+    def parallel(self) -> bool:
+        return self.rows.ndim == 1
 
 
 def warp_to(
@@ -43,6 +48,7 @@ def warp_to(
     *,
     bands: Sequence[str] | None = None,
     resampling: str = "cubic",
+    displacement_yx: npt.NDArray[np.floating] | None = None,
 ) -> Pixels:
     """Resample a raster once onto a grid.
 
@@ -50,18 +56,20 @@ def warp_to(
     ----------
     source : str or sequence of BandRef
     geobox : GeoBox
-        The grid wanted; it may lie anywhere, in any CRS.
+        The grid wanted, ``H`` by ``W``; it may lie anywhere, in any CRS.
     bands : sequence of str, optional
         Names, when `source` is an href.
     resampling : {"cubic", "bilinear", "nearest"}
-        Cubic keeps sharpness on grids of about the same ratio. Bilinear widens with the ratio and
-        then is near to a sensor of MTF 0.3 at Nyquist, so it is the choice for bringing an
-        aerial image to satellite resolution.
+        Cubic convolution and the bilinear triangle widen with the ratio of the pixels, so that a
+        reduction does not alias.
+    displacement_yx : array, [2, H, W], optional
+        How far from each target pixel its ground is to be looked for, in target pixels, down and
+        right.
 
     Returns
     -------
     Pixels
-        float32 ``data`` [C, h, w], 0 where not valid; valid only where the kernel saw no invalid
+        float32 ``data`` [C, H, W], 0 where not valid; valid only where the kernel saw no invalid
         pixel and nothing outside the raster.
 
     Raises
@@ -69,76 +77,128 @@ def warp_to(
     SourceError, BandError, GridError
     """
     refs = source_refs(source, bands)
-    planes: dict[object, npt.NDArray[np.float32]] = {}
+    planes: dict[BandRef, npt.NDArray[np.float32]] = {}
     valid = np.ones(geobox.shape.yx, dtype=np.bool_)
+    placed: dict[GeoBox, _Places] = {}
     for href in dict.fromkeys(ref.href for ref in refs):
         wanted = [ref for ref in refs if ref.href == href]
-        warped = _warp_file(href, [ref.index for ref in wanted], geobox, resampling)
+        grid = inspect_raster(href).geobox
+        if grid not in placed:
+            placed[grid] = _place(grid, geobox, displacement_yx)
+        warped = _warp_file(href, wanted, placed[grid], geobox.shape.yx, resampling)
         planes.update(zip(wanted, warped.data, strict=True))
         valid &= warped.valid
-    data = np.stack([planes[ref] for ref in refs])  # [C, h, w]
+    data = np.stack([planes[ref] for ref in refs])  # [C, H, W]
     data[:, ~valid] = 0
     return Pixels(data, valid)
 
 
-def _warp_file(href: str, indexes: list[int], geobox: GeoBox, resampling: str) -> Pixels:
-    grid = inspect_raster(href).geobox
-    place = _place(grid, geobox)
-    if place is None:
-        shape = geobox.shape.yx
-        return Pixels(np.zeros((len(indexes), *shape), np.float32), np.zeros(shape, np.bool_))
-    pixels, transform = _read_padded(href, indexes, grid, place)
-    scales = {  # GDAL widens its kernels by these; left to itself it guesses from the window
-        name: min(1.0, (abs(shrunk) / max(ratio, 1e-9)))
-        for name, ratio, shrunk in zip(
-            ("YSCALE", "XSCALE"), place.ratio_yx, _shrink_of(grid, transform), strict=True
-        )
-    }
-    common = {
-        "src_transform": transform,
-        "src_crs": str(grid.crs),
-        "dst_transform": geobox.affine,
-        "dst_crs": str(geobox.crs),
-        "tolerance": 0.01,
-        **scales,
-    }
-    pixels.data[:, ~pixels.valid] = np.nan
-    data, _ = rasterio.warp.reproject(
-        pixels.data,
-        np.full((len(indexes), *geobox.shape.yx), np.nan, np.float32),
-        src_nodata=np.nan,
-        dst_nodata=np.nan,
-        resampling=Resampling[resampling],
-        **common,
-    )
-    # No nodata here: invalid pixels weigh in as 0, so the result is the share of good ones.
-    share, _ = rasterio.warp.reproject(
-        pixels.valid.astype(np.float32),
-        np.zeros(geobox.shape.yx, np.float32),
-        resampling=Resampling.nearest if resampling == "nearest" else Resampling.bilinear,
-        **common,
-    )
-    valid = (share > 0.999) & np.isfinite(data).all(axis=0)
-    return Pixels(data, valid)
+def _warp_file(
+    href: str, refs: Sequence[BandRef], places: _Places, shape: tuple[int, int], resampling: str
+) -> Pixels:
+    read = _read_places(href, refs, places, nearest=resampling == "nearest")
+    if read is None:
+        return Pixels(np.zeros((len(refs), *shape), np.float32), np.zeros(shape, np.bool_))
+    data, valid, (top, left), thin_yx = read
+    rows, cols = (places.rows - top) / thin_yx[0], (places.cols - left) / thin_yx[1]
+    if resampling == "nearest":
+        if places.parallel:
+            rows, cols = np.broadcast_arrays(rows[:, None], cols[None, :])
+        return Pixels(*pick_nearest(data, valid, rows, cols))
+    sample = sample_grid if places.parallel else sample_anywhere
+    ratio_yx = (places.ratio_yx[0] / thin_yx[0], places.ratio_yx[1] / thin_yx[1])
+    filled = fill_nearest(data, valid)
+    return Pixels(*sample(filled, valid, rows, cols, ratio_yx, KERNELS[resampling]))
 
 
-def _place(grid: GeoBox, target: GeoBox) -> _Placement | None:
-    """Window of `grid` that `target` needs, or None when they do not meet."""
+def _read_places(
+    href: str, refs: Sequence[BandRef], places: _Places, *, nearest: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], tuple[int, int], _Array] | None:
+    """Read what the places need, thinned where far too fine: pixels, corner, thinning."""
+    length_yx = inspect_raster(href).geobox.shape.yx
+    spans, out = [], []
+    for at, ratio, length in zip(
+        (places.rows, places.cols), places.ratio_yx, length_yx, strict=True
+    ):
+        reach = 3 * max(1.0, ratio) + 2
+        inside = at[np.isfinite(at)]
+        if not inside.size:
+            return None
+        start = max(0, int(np.floor(inside.min() - reach)))
+        stop = min(length, int(np.ceil(inside.max() + reach)))
+        if start >= stop:
+            return None
+        spans.append(slice(start, stop))
+        thin = 1 if nearest else max(1, int(ratio / _OVERSAMPLING))
+        out.append(-(-(stop - start) // thin))
+    data, good = read_file(
+        href,
+        [ref.index for ref in refs],
+        *spans,
+        out_shape=(out[0], out[1]),
+        dtype="float32",
+        resampling=Resampling.nearest if nearest else Resampling.average,
+    )
+    for plane, ref in zip(data, refs, strict=True):
+        if ref.offset_dn:  # darkness cannot be less than none, as on the satellite's own grid
+            plane += np.float32(ref.offset_dn)
+            np.maximum(plane, 0, out=plane)
+    valid = good.all(axis=0) & np.isfinite(data).all(axis=0)
+    thin_yx = np.array([(s.stop - s.start) / n for s, n in zip(spans, out, strict=True)])
+    return data, valid, (spans[0].start, spans[1].start), thin_yx
+
+
+def _place(
+    grid: GeoBox, target: GeoBox, displacement_yx: npt.NDArray[np.floating] | None
+) -> _Places:
+    """Where the centres of target pixels fall on a source grid."""
     height, width = target.shape.yx
-    steps = np.linspace(-_MARGIN_PX, max(height, width) + _MARGIN_PX, 33)
-    ys = np.clip(steps, -_MARGIN_PX, height + _MARGIN_PX)
-    xs = np.clip(steps, -_MARGIN_PX, width + _MARGIN_PX)
-    mesh_x, mesh_y = np.meshgrid(xs, ys)
-    to_grid = _pixel_mapping(target, grid)
-    px, py = to_grid(mesh_x.ravel(), mesh_y.ravel())
-    finite = np.isfinite(px) & np.isfinite(py)
-    if not finite.any():
-        return None
-    rows = (int(np.floor(py[finite].min())), int(np.ceil(py[finite].max())))
-    cols = (int(np.floor(px[finite].min())), int(np.ceil(px[finite].max())))
-    if rows[0] >= grid.shape.y or cols[0] >= grid.shape.x or rows[1] <= 0 or cols[1] <= 0:
-        return None
-    return _Placement(rows, cols, _ratio(to_grid, height, width))
+    y, x = (np.arange(n, dtype=np.float64) + 0.5 for n in (height, width))
+    there = ~grid.affine @ target.affine
+    if displacement_yx is None and grid.crs == target.crs and abs(there.b) + abs(there.d) < 1e-9:
+        ratio = (abs(there.e), abs(there.a))
+        return _Places(there.e * y + there.f, there.a * x + there.c, ratio)
+    mapping = _pixel_mapping(target, grid)
+    if displacement_yx is None:
+        rows, cols = _look_up(mapping, y[:, None], x[None, :], (height, width))
+    else:
+        down, right = np.asarray(displacement_yx, np.float64)
+        rows, cols = _look_up(mapping, y[:, None] + down, x[None, :] + right, (height, width))
+    return _Places(rows, cols, _ratio(mapping, height, width))
+
+
+def _look_up(
+    mapping: _Mapping, y: _Array, x: _Array, shape: tuple[int, int]
+) -> tuple[_Array, _Array]:
+    """Rows and columns for places of the target, by PROJ on a mesh no coarser than need be."""
+    y, x = np.broadcast_arrays(y, x)
+    low = (float(y.min()), float(x.min()))
+    high = (float(y.max()), float(x.max()))
+    step = _MESH_PX
+    while step > 2:
+        counts = [max(4, int(np.ceil((b - a) / step)) + 1) for a, b in zip(low, high, strict=True)]
+        axes = [np.linspace(a, b, n) for a, b, n in zip(low, high, counts, strict=True)]
+        mesh = _map_mesh(mapping, *axes)
+        halves = [(axis[1:] + axis[:-1]) / 2 for axis in axes]
+        between = _map_mesh(mapping, *halves)  # [2, n - 1, m - 1]
+        means = (mesh[:, 1:, 1:] + mesh[:, 1:, :-1] + mesh[:, :-1, 1:] + mesh[:, :-1, :-1]) / 4
+        if np.isfinite(mesh).all() and np.abs(means - between).max() < _MESH_ERROR_PX:
+            at = [
+                (p - a) / max(b - a, 1e-12) * (n - 1)
+                for p, a, b, n in zip((y, x), low, high, counts, strict=True)
+            ]
+            rows, cols = (ndimage.map_coordinates(m, at, order=1, mode="nearest") for m in mesh)
+            return rows, cols
+        step //= 2
+    cols, rows = mapping(x.ravel(), y.ravel())
+    return rows.reshape(y.shape), cols.reshape(y.shape)
+
+
+def _map_mesh(mapping: _Mapping, y: _Array, x: _Array) -> _Array:
+    """Rows and columns for a mesh of target places: [2, n, m]."""
+    mesh_y, mesh_x = np.meshgrid(y, x, indexing="ij")
+    cols, rows = mapping(mesh_x.ravel(), mesh_y.ravel())
+    return np.stack([rows.reshape(mesh_y.shape), cols.reshape(mesh_y.shape)])
 
 
 def _pixel_mapping(target: GeoBox, grid: GeoBox) -> _Mapping:
@@ -148,9 +208,15 @@ def _pixel_mapping(target: GeoBox, grid: GeoBox) -> _Mapping:
     except ProjError as error:
         raise GridError(f"no way from {target.crs} to {grid.crs}: {error}") from error
     from_target, to_grid = target.affine, ~grid.affine
+    box = grid.boundingbox
+    middle = (box.left + box.right) / 2 if CRS(str(grid.crs)).is_geographic else None
 
     def mapping(x: _Array, y: _Array) -> tuple[_Array, _Array]:
-        return _apply(to_grid, *project.transform(*_apply(from_target, x, y)))
+        there_x, there_y = project.transform(*_apply(from_target, x, y))
+        if middle is not None:  # longitudes are counted on as the source counts them
+            turns = np.round((np.asarray(there_x) - middle) / 360)
+            there_x = there_x - 360 * np.where(np.isfinite(turns), turns, 0)
+        return _apply(to_grid, there_x, there_y)
 
     return mapping
 
@@ -160,43 +226,11 @@ def _apply(affine: Affine, x: _Array, y: _Array) -> tuple[_Array, _Array]:
 
 
 def _ratio(to_grid: _Mapping, height: int, width: int) -> tuple[float, float]:
-    """Source pixels for each target pixel along y and x, at the centre of the target."""
+    """Source pixels for each target pixel along the source's y and x, mid target."""
     x0, y0 = width / 2, height / 2
     x, y = to_grid(np.array([x0, x0 + 1, x0]), np.array([y0, y0, y0 + 1]))
     jacobian = np.array([[x[1] - x[0], x[2] - x[0]], [y[1] - y[0], y[2] - y[0]]])
+    if not np.isfinite(jacobian).all():
+        return 1.0, 1.0
     per_axis = np.hypot(jacobian[:, 0], jacobian[:, 1])  # source x, source y
     return float(per_axis[1]), float(per_axis[0])
-
-
-def _read_padded(
-    href: str, indexes: list[int], grid: GeoBox, place: _Placement
-) -> tuple[Pixels, Affine]:
-    """Read what is needed, thinned where far too fine, with an invalid rim beyond the raster."""
-    rows = (max(0, place.rows[0]), min(grid.shape.y, place.rows[1]))
-    cols = (max(0, place.cols[0]), min(grid.shape.x, place.cols[1]))
-    height, width = rows[1] - rows[0], cols[1] - cols[0]
-    thin = [max(1, int(ratio / _OVERSAMPLING)) for ratio in place.ratio_yx]
-    out = (-(-height // thin[0]), -(-width // thin[1]))
-    window = Window(cols[0], rows[0], width, height)
-    with open_raster(href) as dataset:
-        data = dataset.read(
-            indexes,
-            window=window,
-            out_shape=(len(indexes), *out),
-            out_dtype="float32",
-            resampling=Resampling.average,
-        )  # [c, h, w]
-        masks = dataset.read_masks(indexes, window=window, out_shape=(len(indexes), *out))
-    valid = (masks > 0).all(axis=0) & np.isfinite(data).all(axis=0)
-    rim = 2
-    data = np.pad(data, ((0, 0), (rim, rim), (rim, rim)))
-    valid = np.pad(valid, rim)
-    shrink = Affine.scale(width / out[1], height / out[0])
-    corner = Affine.translation(cols[0], rows[0]) @ shrink @ Affine.translation(-rim, -rim)
-    return Pixels(data, valid), grid.affine @ corner
-
-
-def _shrink_of(grid: GeoBox, transform: Affine) -> tuple[float, float]:
-    """How many source pixels one read pixel stands for, along y and x."""
-    relative = ~grid.affine @ transform
-    return relative.e, relative.a

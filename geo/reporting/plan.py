@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from geo.align import align_windows
+from geo.align import align_ground
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
-from geo.coregister import RegistrationRules, spread_windows
 from geo.errors import GridError, ReportError
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import HarmoniseRules
@@ -110,14 +109,14 @@ def plan_report(
     coarse = _coarse_grid(info.geobox, lr_geobox, scale, sr)
     # Milder than for pairs: a poor likeness is for the scores to show.
     rules = AlignRules(max_cloud=0.95, harmonise=HarmoniseRules(min_agreement=0.2))
-    if lr is None:
-        windows = _windows_of_sr(sr, coarse, scale, rules.registration)
-    else:
-        windows = [
-            read_ground(lr, coarse, rows, cols, masks)
-            for rows, cols in spread_windows(coarse.shape.yx, rules.registration)
-        ]
-    alignment = align_windows(windows, reference, rules=rules)
+
+    def read(rows: slice, cols: slice) -> GroundWindow:
+        if lr is None:
+            return _see_sr(sr, coarse, scale, rows, cols)
+        return read_ground(lr, coarse, rows, cols, masks)
+
+    whole = (slice(0, coarse.shape.y), slice(0, coarse.shape.x))
+    alignment = align_ground(read, coarse, reference, area=whole, rules=rules)
     if not alignment.accepted:
         raise ReportError(
             f"{reference_id or 'the reference'} cannot be aligned to {sr}: {alignment.reason} "
@@ -187,22 +186,17 @@ def _coarse_grid(fine: GeoBox, coarse: GeoBox | None, scale: int, sr: str) -> Ge
     return coarse
 
 
-def _windows_of_sr(
-    sr: str, coarse: GeoBox, scale: int, rules: RegistrationRules
-) -> list[GroundWindow]:
+def _see_sr(sr: str, coarse: GeoBox, scale: int, rows: slice, cols: slice) -> GroundWindow:
     """SR brought to LR resolution, where its LR scene is not at hand."""
-    windows = []
-    for rows, cols in spread_windows(coarse.shape.yx, rules):
-        fine = read_window(
-            sr,
-            slice(rows.start * scale, rows.stop * scale),
-            slice(cols.start * scale, cols.stop * scale),
-        )
-        height, width = rows.stop - rows.start, cols.stop - cols.start
-        seen = degrade(fine.data.astype(np.float32), scale)  # as the reference is looked at
-        valid = np.all(fine.valid.reshape(height, scale, width, scale), axis=(1, 3))
-        windows.append(GroundWindow(geobox=coarse[rows, cols], pixels=Pixels(seen, valid)))
-    return windows
+    fine = read_window(
+        sr,
+        slice(rows.start * scale, rows.stop * scale),
+        slice(cols.start * scale, cols.stop * scale),
+    )
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    seen = degrade(fine.data.astype(np.float32), scale)  # as the reference is looked at
+    valid = np.all(fine.valid.reshape(height, scale, width, scale), axis=(1, 3))
+    return GroundWindow(geobox=coarse[rows, cols], pixels=Pixels(seen, valid))
 
 
 def name_of(source: Source) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geo.align import align_scene, align_source
+from geo.align import align_pixels, align_source
 from geo.alignment import Alignment, AlignRules, read_aligned
 from geo.catalog.scene import Mask
 from geo.catalog.sources import read_scenes
@@ -28,7 +28,7 @@ SCALE = 4
 
 @pytest.fixture(scope="module")
 def alignment(world: Any, aerial: str) -> Alignment:
-    return align_scene(all_valid(world.lr), world.lr_grid, aerial)
+    return align_pixels(all_valid(world.lr), world.lr_grid, aerial)
 
 
 def all_valid(data: Any) -> Pixels:
@@ -115,13 +115,13 @@ def test_the_aerial_grid_may_be_any(
     if south_up:
         grid = rasters.upside_down(grid)
     href = rasters.write(tmp_path / "a.tif", rasters.resampled(world.hr, world.hr_grid, grid), grid)
-    assert_shift(align_scene(all_valid(world.lr), world.lr_grid, href), world.dy, world.dx)
+    assert_shift(align_pixels(all_valid(world.lr), world.lr_grid, href), world.dy, world.dx)
 
 
 @pytest.mark.parametrize(("dy", "dx"), [(0.0, 0.0), (-2.4, 2.9)])
 def test_any_shift_within_the_limit(rasters: ModuleType, aerial: str, dy: float, dx: float) -> None:
     world = rasters.make_world(dy=dy, dx=dx)
-    assert_shift(align_scene(all_valid(world.lr), world.lr_grid, aerial), dy, dx, within=0.03)
+    assert_shift(align_pixels(all_valid(world.lr), world.lr_grid, aerial), dy, dx, within=0.03)
 
 
 def test_clouds_that_were_masked_do_not_matter(rasters: ModuleType, aerial: str) -> None:
@@ -130,14 +130,14 @@ def test_clouds_that_were_masked_do_not_matter(rasters: ModuleType, aerial: str)
     rows, cols = np.indices(world.lr.shape[1:])
     cloud = (np.hypot(rows - 35, cols - 40) < 22) | (np.hypot(rows - 90, cols - 110) < 18)
     lr = np.where(cloud, 9000, world.lr).astype(np.float32)
-    found = align_scene(Pixels(lr, ~cloud), world.lr_grid, aerial)
+    found = align_pixels(Pixels(lr, ~cloud), world.lr_grid, aerial)
     assert_shift(found, world.dy, world.dx, within=0.015)
     np.testing.assert_allclose(found.gains, world.gains, rtol=0.07)
 
 
 def test_a_shift_beyond_the_limit_is_refused_with_value_and_limit(world: Any, aerial: str) -> None:
     rules = AlignRules(registration=RegistrationRules(max_shift_px=1.0))
-    found = align_scene(all_valid(world.lr), world.lr_grid, aerial, rules=rules)
+    found = align_pixels(all_valid(world.lr), world.lr_grid, aerial, rules=rules)
     assert not found.accepted
     assert found.reason == "shift_beyond_limit"
     assert found.value == pytest.approx(np.hypot(world.dy, world.dx), abs=0.1)
@@ -146,7 +146,7 @@ def test_a_shift_beyond_the_limit_is_refused_with_value_and_limit(world: Any, ae
 
 def test_other_ground_is_refused(rasters: ModuleType, aerial: str) -> None:
     other = rasters.make_world(seed=11)
-    found = align_scene(all_valid(other.lr), other.lr_grid, aerial)
+    found = align_pixels(all_valid(other.lr), other.lr_grid, aerial)
     assert not found.accepted
     assert found.reason == "unreliable_registration"
     assert found.limit == RegistrationRules().min_reliability
@@ -156,13 +156,13 @@ def test_other_ground_is_refused(rasters: ModuleType, aerial: str) -> None:
 
 def test_too_little_ground_is_refused(world: Any, aerial: str) -> None:
     nothing = Pixels(world.lr, np.zeros(world.lr.shape[1:], bool))
-    found = align_scene(nothing, world.lr_grid, aerial)
+    found = align_pixels(nothing, world.lr_grid, aerial)
     assert (found.accepted, found.reason) == (False, "too_little_ground")
 
 
 def test_ground_that_never_looks_alike_is_refused(world: Any, aerial: str) -> None:
     rules = AlignRules(harmonise=HarmoniseRules(min_agreement=0.9999))
-    found = align_scene(all_valid(world.lr), world.lr_grid, aerial, rules=rules)
+    found = align_pixels(all_valid(world.lr), world.lr_grid, aerial, rules=rules)
     assert (found.accepted, found.reason) == (False, "poor_colour_fit")
     assert found.value == found.colours.agreement < 0.9999
     assert found.limit == 0.9999
