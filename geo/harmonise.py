@@ -105,7 +105,8 @@ class ColourFit:
         Correlation times the share of pixels that were kept, mean over bands: a fit to the few
         pixels that happen to suit it is not a good one.
     contrast_dn, noise_dn : tuple of float
-        Standard deviation of the satellite's pixels, and of its noise where that is known.
+        Standard deviation of the satellite's pixels that were kept, and of its noise where that
+        is known, for each band.
     reason : str or None
         ``poor_colour_fit`` for a fit that must not be used, with `value` and `limit`.
     """
@@ -229,10 +230,10 @@ def fit_colours(
         offsets=tuple(f.offset for f in fits),
         correlation=float(np.mean([f.correlation for f in fits])),
         residual_dn=tuple(f.residual for f in fits),
-        curves=tuple(f.curve for f in fits if f.curve is not None),
+        curves=tuple(f.curve for f in fits if f.curve is not None),  # all of them or none
         r_squared=tuple(f.r_squared for f in fits),
         agreement=agreement,
-        contrast_dn=tuple(float(s.std()) if s.size else 0.0 for s in satellite),
+        contrast_dn=tuple(f.contrast for f in fits),
         noise_dn=tuple(float(n) for n in noise),
         reason="poor_colour_fit" if poor else None,
         value=agreement if poor else None,
@@ -249,6 +250,7 @@ class _BandFit:
     residual: float
     r_squared: float
     kept: float
+    contrast: float
 
 
 def _fit_band(a: _Values, s: _Values, noise: float, method: Method) -> _BandFit:
@@ -267,14 +269,14 @@ def _fit_band(a: _Values, s: _Values, noise: float, method: Method) -> _BandFit:
         if kept.mean() < _LEAST_KEPT or (kept == keep).all():
             break
         keep = kept
-    correlation = r_squared = 0.0
+    correlation = r_squared = contrast = 0.0
     if a.size and min(a[keep].std(), s[keep].std()) > _NO_CONTRAST:
         correlation = float(np.corrcoef(a[keep], s[keep])[0, 1])
+        contrast = float(s[keep].std())
         fitted = gain * a + offset if curve is None else curve.apply(a)
-        r_squared = 1 - float(np.mean((s - fitted)[keep] ** 2) / s[keep].var())
-    return _BandFit(
-        gain, offset, curve, correlation, sigma, r_squared, float(keep.mean()) if a.size else 0.0
-    )
+        r_squared = 1 - float(np.mean((s - fitted)[keep] ** 2)) / contrast**2
+    share = float(keep.mean()) if a.size else 0.0
+    return _BandFit(gain, offset, curve, correlation, sigma, r_squared, share, contrast)
 
 
 def _gain(a: _Values, s: _Values, noise: float) -> float:
@@ -290,7 +292,7 @@ def _gain(a: _Values, s: _Values, noise: float) -> float:
     return max(float(quiet), least_squares, _NO_CONTRAST)
 
 
-def _fit_curve(a: _Values, s: _Values, gain: float) -> ToneCurve | None:
+def _fit_curve(a: _Values, s: _Values, gain: float) -> ToneCurve:
     """Curve through matching quantiles, between four times flatter and steeper than the line.
 
     Quantiles that lie close together are averaged: on a lake they follow the noise, which is not
@@ -298,13 +300,12 @@ def _fit_curve(a: _Values, s: _Values, gain: float) -> ToneCurve | None:
     """
     x, y = np.quantile(a, _SHARES), np.quantile(s, _SHARES)
     extent = float(x[-1] - x[0])
-    if extent <= _NO_CONTRAST or gain <= _NO_CONTRAST:
-        return None
+    if extent <= _NO_CONTRAST:  # one level: a straight line through it
+        level = float(a.mean()), float(s.mean())
+        return ToneCurve(aerial=(level[0],), satellite=(level[1],), gain=gain)
     step = np.minimum((x - x[0]) / extent * _KNOTS, _KNOTS - 1).astype(np.intp)
     many = np.bincount(step, minlength=_KNOTS)
     there = many > 0
-    if there.sum() < 3:
-        return None  # too few levels to bend anything
     x, y = (np.bincount(step, v, _KNOTS)[there] / many[there] for v in (x, y))
     middle = int(np.argmax(many[there]))
     slopes = np.clip(np.diff(y) / np.diff(x), gain / _STEEPEST, gain * _STEEPEST)

@@ -188,6 +188,14 @@ class TestCurves:
         aerial = np.tile(np.float32(levels), (1, 300))
         fit = fit_colours(aerial, 5 * aerial, HISTOGRAM)
         np.testing.assert_allclose(fit.apply(aerial), 5 * aerial, rtol=1e-3)
+        np.testing.assert_allclose(fit.undo(fit.apply(aerial)), aerial, rtol=1e-3)
+
+    def test_one_flat_band_does_not_disturb_the_others(self) -> None:
+        aerial = np.concatenate([aerial_pixels(4), np.full((1, N), 80, np.float32)])
+        fit = fit_colours(aerial, 5 * aerial, HISTOGRAM)
+        assert len(fit.curves) == 2
+        common = aerial < np.quantile(aerial, 0.99)
+        np.testing.assert_allclose(fit.apply(aerial)[common], 5 * aerial[common], rtol=1e-2)
 
 
 class TestUndoing:
