@@ -285,6 +285,22 @@ def inspect_raster(href: str) -> RasterInfo:
     return retried(href, lambda: _inspect(href))
 
 
+def raster_shape(href: str) -> tuple[int, int]:
+    """Rows and columns of a raster, georeferenced or not.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be opened.
+    """
+
+    def read() -> tuple[int, int]:
+        with open_raster(href) as dataset:
+            return int(dataset.height), int(dataset.width)
+
+    return retried(href, read)
+
+
 def _inspect(href: str) -> RasterInfo:
     with open_raster(href) as dataset:
         if dataset.crs is None:

@@ -40,7 +40,7 @@ def lonlat_footprint(geobox: GeoBox, href: str) -> shapely.Geometry:
 def valid_footprint(info: RasterInfo) -> shapely.Geometry:
     """Outline in lon/lat of the part of a raster that has valid pixels.
 
-    Drawn from a thinned mask, up to 256 samples on a side and half a sample too wide rather than
+    Drawn from a thinned mask, up to 256 samples on a side and 1.5 samples too wide rather than
     too narrow. What cannot hold an invalid pixel is not read at all.
 
     Raises
@@ -118,7 +118,7 @@ def _outline(valid: npt.NDArray[np.bool_], shape: tuple[int, int]) -> shapely.Ge
         for part in kept
     ]
     height, width = valid.shape
-    drawn = shapely.union_all(filled).simplify(0.75).buffer(0.75, join_style="mitre")
+    drawn = shapely.union_all(filled).simplify(1.5).buffer(1.5, join_style="mitre")
     drawn = drawn.intersection(shapely.box(0, 0, width, height))
     return shapely.affinity.scale(drawn, shape[1] / width, shape[0] / height, origin=(0, 0))
 
@@ -146,24 +146,24 @@ def _ring_to_lonlat(ring: shapely.LinearRing, geobox: GeoBox, href: str) -> npt.
     lon, lat = _project(x, y, geobox, href)
     seen = np.isfinite(lon) & np.isfinite(lat)
     lon, lat = lon[seen], lat[seen]
-    told = (
-        f"{lon.min():.3g}, {lat.min():.3g}, {lon.max():.3g}, {lat.max():.3g}" if seen.any() else ""
-    )
-    limits = (
-        seen.sum() > 3 and np.abs(lat).max() <= 90.001 and -361 <= lon.min() <= lon.max() <= 541
-    )
-    if not limits:
+    if geobox.crs is not None and geobox.crs.geographic:
+        # PROJ brings longitudes into one turn; the grid knows which turn it means.
+        written = (geobox.affine.a * x + geobox.affine.b * y + geobox.affine.c)[seen]
+        lon = lon + 360 * np.round((written - lon) / 360)
+        lon[np.abs(lon) > 361] = np.inf
+    else:
+        lon = np.unwrap(lon, period=360)
+    if not (len(lon) > 3 and np.abs(lat).max() <= 90.001 and np.isfinite(lon).all()):
+        ends = [lon.min(), lat.min(), lon.max(), lat.max()] if len(lon) else []
+        told = [f"{end:.3g}" for end in ends]
         raise SourceError(
-            f"{href}: bounds {told or 'beyond the horizon'} are no place in lon/lat; "
+            f"{href}: bounds {', '.join(told) or 'beyond the horizon'} are no place in lon/lat; "
             "wanted a georeference on Earth",
             href=href,
             cause="no_georeference",
         )
     lat = np.clip(lat, -90, 90)
-    if geobox.crs is None or not geobox.crs.geographic:
-        lon = np.unwrap(lon, period=360)
-    turns = lon[-1] - lon[0]
-    if abs(turns) > 180:  # the ring goes round a pole
+    if abs(lon[-1] - lon[0]) > 180:  # the ring goes round a pole
         pole = np.copysign(90.0, lat.mean())
         lon = np.concatenate([lon, [lon[-1], lon[0]]])
         lat = np.concatenate([lat, [pole, pole]])

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from geo.raster_io import BandRef, inspect_raster, read_file
+from geo.raster_io import BandRef, raster_shape, read_file
 
 BASELINE_OFFSET_DN = -1000.0
+_FAR_BELOW_DN = -200.0
 
 BANDS = {
     "B01": "coastal",
@@ -120,18 +121,21 @@ class OffsetCheck:
     Parameters
     ----------
     below_zero : float
-        Share of valid pixels that the offset would bring below 0, the worst band.
+        Share of valid pixels that the offset brings below 0, the worst band.
+    far_below_zero : float
+        The same below a reflectance of -0.02, which correction of dark water hardly ever gives.
     darkest_dn : float
         The 0.1 % darkest DN as stored, the darkest band; NaN without valid pixels.
     """
 
     below_zero: float
+    far_below_zero: float
     darkest_dn: float
 
     @property
     def contradicts(self) -> bool:
-        """The offset was taken out already: reflectance below zero is rare, shadows included."""
-        return self.below_zero > 0.02
+        """The offset must have been taken out already, whatever the metadata say."""
+        return self.far_below_zero > 0.01
 
 
 def check_offset(refs: Sequence[BandRef], side_px: int = 512) -> OffsetCheck:
@@ -151,16 +155,17 @@ def check_offset(refs: Sequence[BandRef], side_px: int = 512) -> OffsetCheck:
     SourceError
         If a band cannot be read.
     """
-    worst, darkest = 0.0, float("nan")
+    below, far_below, darkest = 0.0, 0.0, float("nan")
     for ref in refs:
-        height, width = inspect_raster(ref.href).geobox.shape.yx
+        height, width = raster_shape(ref.href)
         step = max(1, -(-max(height, width) // side_px))
         out = (-(-height // step), -(-width // step))
         data, good = read_file(
             ref.href, [ref.index], slice(0, height), slice(0, width), out_shape=out
         )
-        values = data[0][good[0] & (data[0] > 0)].astype(np.float64)
-        if values.size:
-            worst = max(worst, float((values + ref.offset_dn < 0).mean()))
-            darkest = float(np.fmin(darkest, np.quantile(values, 0.001)))
-    return OffsetCheck(below_zero=worst, darkest_dn=darkest)
+        stored = data[0][good[0] & (data[0] > 0)].astype(np.float64)
+        if stored.size:
+            below = max(below, float((stored + ref.offset_dn < 0).mean()))
+            far_below = max(far_below, float((stored + ref.offset_dn < _FAR_BELOW_DN).mean()))
+            darkest = float(np.fmin(darkest, np.quantile(stored, 0.001)))
+    return OffsetCheck(below_zero=below, far_below_zero=far_below, darkest_dn=darkest)
