@@ -211,7 +211,7 @@ def _unlike(scene: Kept) -> dict[str, _Pixels]:
     middle = own.shape[-1] // 2
     half[..., :middle] = other[..., :middle]
     quarter[..., :middle, :middle] = other[..., :middle, :middle]
-    # One field in the chip's middle a third of the scene's contrast brighter.
+    # A field in the chip's middle, brighter by the standard deviation of the scene.
     field = own.copy()
     rows = slice(middle // 2, middle + middle // 2)
     spread = own.std(axis=(0, 2, 3))[:, None, None]
