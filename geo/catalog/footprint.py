@@ -14,12 +14,15 @@ from rasterio.features import shapes
 from shapely.geometry.polygon import orient
 
 from geo.errors import SourceError, first_line
+from geo.quality import find_empty
 from geo.raster_io import RasterInfo, open_raster, read_file
 
 # The valid part is drawn from at most this many samples on a side ...
 _SIDE = 256
 # ... decoding at most about this much of the file.
 _BUDGET_BYTES = 256 * 2**20
+# ... or this much, only to look for black beyond the image where nodata is not told.
+_CHEAP_BYTES = 64 * 2**20
 # Holes and islands below this share of the valid part are left out of its outline.
 _SMALLEST_PART = 0.005
 _POINTS_A_SIDE = 16
@@ -41,7 +44,8 @@ def valid_footprint(info: RasterInfo) -> shapely.Geometry:
     """Outline in lon/lat of the part of a raster that has valid pixels.
 
     Drawn from a thinned mask, up to 256 samples on a side and 1.5 samples too wide rather than
-    too narrow. What cannot hold an invalid pixel is not read at all.
+    too narrow. Where a file of integers tells no nodata, patches of 0 in all bands are taken for
+    it, as long as looking is cheap.
 
     Raises
     ------
@@ -50,10 +54,8 @@ def valid_footprint(info: RasterInfo) -> shapely.Geometry:
         `lonlat_footprint`.
     """
     frame = lonlat_footprint(info.geobox, info.href)
-    if info.nodata is None and not info.has_mask and not np.issubdtype(info.dtype, np.floating):
-        return frame
     valid = _thin_mask(info)  # [h, w]
-    if valid.all():
+    if valid is None or valid.all():
         return frame
     if not valid.any():
         raise SourceError(
@@ -75,7 +77,7 @@ def ground_gsd_m(geobox: GeoBox) -> float:
     return float(f"{np.sqrt(metres[0] * metres[1]):.3g}")
 
 
-def _thin_mask(info: RasterInfo) -> npt.NDArray[np.bool_]:
+def _thin_mask(info: RasterInfo) -> npt.NDArray[np.bool_] | None:
     """Validity at up to 256 x 256 places, of overviews where there are any: [h, w]."""
     height, width = info.geobox.shape.yx
     step = max(1, -(-max(height, width) // _SIDE))
@@ -85,23 +87,28 @@ def _thin_mask(info: RasterInfo) -> npt.NDArray[np.bool_]:
         block_rows = dataset.block_shapes[info.indexes[0] - 1][0]
     row_bytes = width * np.dtype(info.dtype).itemsize * len(info.indexes)
     cols = slice(0, width)
-    if height * row_bytes / reduced**2 <= _BUDGET_BYTES:
-        return _valid(info, slice(0, height), cols, out)
+    cost = height * row_bytes / reduced**2
+    told = info.nodata is not None or info.has_mask or np.issubdtype(info.dtype, np.floating)
+    if not told and cost > _CHEAP_BYTES:
+        return None
+    if cost <= _BUDGET_BYTES:
+        return _valid(info, slice(0, height), cols, out, told=told)
     # Large and without overviews: some single rows, each costs the blocks it runs through.
     count = int(np.clip(_BUDGET_BYTES // (row_bytes * block_rows), 2, out[0]))
     rows = ((np.arange(count) + 0.5) * height / count).astype(int)
     return np.concatenate(
-        [_valid(info, slice(int(r), int(r) + 1), cols, (1, out[1])) for r in rows]
+        [_valid(info, slice(int(r), int(r) + 1), cols, (1, out[1]), told=True) for r in rows]
     )
 
 
 def _valid(
-    info: RasterInfo, rows: slice, cols: slice, out: tuple[int, int]
+    info: RasterInfo, rows: slice, cols: slice, out: tuple[int, int], *, told: bool
 ) -> npt.NDArray[np.bool_]:
     data, good = read_file(info.href, info.indexes, rows, cols, out_shape=out)  # [c, h, w] each
     if data.dtype.kind == "f":
         good &= np.isfinite(data)
-    return np.asarray(good.all(axis=0))
+    valid = np.asarray(good.all(axis=0))
+    return valid if told else valid & ~find_empty(data, valid)
 
 
 def _outline(valid: npt.NDArray[np.bool_], shape: tuple[int, int]) -> shapely.Geometry:

@@ -88,13 +88,18 @@ class TestFootprint:
         assert found.geom_type == "Polygon"
         assert len(found.interiors) == 0
 
-    def test_what_cannot_be_invalid_is_not_read(
+    def test_black_beyond_an_image_that_tells_no_nodata(
         self, rasters: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        href = rasters.write(tmp_path / "a.tif", np.zeros((1, 9, 9), "uint8"), rasters.grid((9, 9)))
-        monkeypatch.setattr("geo.catalog.footprint.read_file", None)
-        info = inspect_raster(href)
-        assert valid_footprint(info).equals(lonlat_footprint(info.geobox, href))
+        image = np.full((3, 200, 200), 90, "uint8")
+        image[:, :, :80] = 0
+        image[0] = 0  # one dark band is no nodata
+        geobox = rasters.grid((200, 200))
+        info = inspect_raster(rasters.write(tmp_path / "a.tif", image, geobox))
+        frame = lonlat_footprint(geobox, "")
+        assert valid_footprint(info).area / frame.area == pytest.approx(0.6, abs=0.02)
+        monkeypatch.setattr("geo.catalog.footprint._CHEAP_BYTES", 1000)
+        assert valid_footprint(info).equals(frame), "not looked for where it is dear"
 
     @pytest.mark.parametrize("kind", ["nodata", "nan", "mask"])
     def test_a_raster_without_a_valid_pixel_is_refused(
