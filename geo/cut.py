@@ -227,7 +227,7 @@ def split(image: npt.NDArray[Any], places: npt.NDArray[np.int_], size: int) -> n
     """Chips of a block of whole cells: [C, rows * size, cols * size] to [n, C, size, size]."""
     bands, height, width = image.shape
     cells = image.reshape(bands, height // size, size, width // size, size)
-    chips = cells[:, places[:, 0], :, places[:, 1]]  # [n, C, size, size]
+    chips = cells.transpose(1, 3, 0, 2, 4)[places[:, 0], places[:, 1]]  # [n, C, size, size]
     return np.ascontiguousarray(chips)
 
 
@@ -246,12 +246,16 @@ def _screen_aerial(
         return valid, saturated
     # A last bit may be lost on the way through the warp.
     ends = np.tile(np.array([1e-3, highest - 1e-3], np.float32), (hr.shape[1], 1))
-    dark, bright = colours_of(pair).apply(ends).T[..., None, None]  # [C, 1, 1] each
-    top = (hr >= bright).any(axis=1) & valid  # [n, H, W]
+    dark, bright = colours_of(pair).apply(ends).T  # [C] each
+    top = np.zeros_like(valid)  # [n, H, W]
+    for plane, ceiling in zip(hr.swapaxes(0, 1), bright, strict=True):
+        if plane.max() >= ceiling:  # seldom
+            top |= (plane >= ceiling) & valid
     for i in np.flatnonzero(top.any(axis=(1, 2))):
         saturated[i] = find_patches(top[i])
-    if info.nodata is None and not info.has_mask:  # then it may have untold nodata
-        zero = (hr <= dark).all(axis=1) & valid
+    if info.nodata is None and not info.has_mask and (hr.min(axis=(0, 2, 3)) <= dark).all():
+        # The file may have untold nodata.
+        zero = (hr <= dark[:, None, None]).all(axis=1) & valid
         for i in np.flatnonzero(zero.any(axis=(1, 2))):
             empty = find_patches(zero[i])
             valid[i] &= ~ndimage.binary_dilation(empty, iterations=_CUBIC_REACH_PX)
