@@ -13,12 +13,11 @@ from odc.geo.geobox import GeoBox
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
-from geo.coregister import RegistrationRules, spread_windows
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit, HarmoniseRules, estimate_noise, fit_colours
 from geo.raster_io import Pixels, Source
-from geo.reference import read_reference
-from geo.registration import SceneShift, Unregistered, View, register
+from geo.registration import SceneShift, Unregistered, register
+from geo.views import View, ViewReader, spread, spread_closely
 
 # So many pixels tell gains and offsets as well as all of them.
 _MOST_COLOURS = 100_000
@@ -96,19 +95,18 @@ def align_ground(
     """
     rules = rules or AlignRules()
     wanted = rules.registration
-    windows = [read(*at) for at in _spread(area, wanted.window_px, wanted.max_windows)]
-    cloud = float(np.mean([w.cloud_fraction for w in windows])) if windows else 0.0
+    reader = ViewReader(read, grid, reference, reach_px=wanted.max_shift_px + 1)
+    windows = spread(area, wanted.window_px, wanted.max_windows)
+    grounds = reader.read_grounds(windows)
+    cloud = float(np.mean([ground.cloud_fraction for ground in grounds])) if grounds else 0.0
     if cloud > rules.max_cloud:
         return _refused(cloud, reason="cloud", value=cloud, limit=rules.max_cloud)
-
-    def view(window: GroundWindow) -> View:
-        return window, read_reference(reference, window.geobox, reach_px=wanted.max_shift_px + 1)
+    views = [View(*both) for both in zip(grounds, reader.read_references(windows), strict=True)]
 
     def look_closer() -> list[View]:
-        at = _spread(area, rules.field.window_px, rules.field.max_windows)
-        return [view(read(rows, cols)) for rows, cols in at]
+        close = spread_closely(area, rules.field.window_px, rules.field.max_windows)
+        return reader.read_views(close)
 
-    views = [view(window) for window in windows]
     shift = known or register(
         views, wanted, grid=grid, field_rules=rules.field, look_closer=look_closer
     )
@@ -129,16 +127,6 @@ def align_ground(
         colours=fit,
         cloud_fraction=cloud,
     )
-
-
-def _spread(area: tuple[slice, slice], window_px: int, most: int) -> list[tuple[slice, slice]]:
-    """Windows spread over the common ground, in the scene's pixels."""
-    rules = RegistrationRules(window_px=window_px, max_windows=most)
-    top, left = area[0].start, area[1].start
-    return [
-        (slice(r.start + top, r.stop + top), slice(c.start + left, c.stop + left))
-        for r, c in spread_windows((area[0].stop - top, area[1].stop - left), rules)
-    ]
 
 
 def bring_colours(views: Sequence[View], shift: SceneShift, rules: HarmoniseRules) -> ColourFit:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
+from odc.geo.geobox import GeoBox
+
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Asset, Refusal
 from geo.cut import CutRules
@@ -68,8 +70,8 @@ def _first_href(assets: dict[str, Asset]) -> str:
     return next(iter(assets.values())).href
 
 
-def alignment_facts(alignment: Alignment) -> Row:
-    """What a row says of how its scenes were aligned."""
+def alignment_facts(alignment: Alignment, window: GeoBox | None = None) -> Row:
+    """What a row says of how its scenes were aligned, there where a chip lies."""
     facts: Row = {
         "dy_px": alignment.dy_px,
         "dx_px": alignment.dx_px,
@@ -77,6 +79,9 @@ def alignment_facts(alignment: Alignment) -> Row:
         "residual_px": alignment.residual_px,
         "shift_origin": alignment.origin,
     }
+    if window is not None and alignment.field is not None:
+        dy, dx = alignment.field.over(window).mean(axis=(1, 2))
+        facts |= {"dy_px": float(dy), "dx_px": float(dx)}
     if (fit := alignment.colours) is not None:
         facts |= {
             "gains": list(fit.gains),
@@ -105,6 +110,8 @@ def scenes_row(
         "cloud_fraction": alignment.cloud_fraction,
         "ingested_by": run_name,
     }
+    if alignment.field is not None:
+        row["shift_field"] = json.dumps(alignment.field.to_dict())
     if not alignment.accepted:
         reason = alignment.reason or "unreliable_registration"
         row |= {"reason": reason, "value": alignment.value, "limit": alignment.limit}

@@ -356,7 +356,7 @@ def _row(job: BlockJob, chip: Chip) -> Row:
         "bottom": bounds.bottom,
         "right": bounds.right,
         "top": bounds.top,
-        **alignment_facts(job.alignment),
+        **alignment_facts(job.alignment, chip.geobox),
         "similarity": chip.similarity,
         "valid_fraction": chip.valid_fraction,
         "cloud_fraction": chip.cloud_fraction,

@@ -76,6 +76,18 @@ class ReferenceWindow:
         data[:, ~valid] = 0
         return Pixels(data, valid)
 
+    def part(self, rows: slice, cols: slice) -> ReferenceWindow:
+        """A smaller window out of this one, with the same rim."""
+        fine = tuple(
+            slice(_FINER * s.start, _FINER * (s.stop + 2 * self.rim_px) - 1) for s in (rows, cols)
+        )
+        return ReferenceWindow(
+            self.splines[:, *fine],
+            self.weight[fine],
+            (rows.stop - rows.start, cols.stop - cols.start),
+            self.rim_px,
+        )
+
 
 def read_reference(
     reference: Source,

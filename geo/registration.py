@@ -17,15 +17,11 @@ from geo.coregister import (
     believe,
     measure_window,
 )
-from geo.ground import GroundWindow
-from geo.reference import ReferenceWindow
 from geo.shift_field import ShiftField, fit_field
+from geo.views import View
 
 # The first answer need only be near: a few windows, spread over all of them, will do.
 _FIRST_WINDOWS = 8
-
-View = tuple[GroundWindow, ReferenceWindow]
-"""The same ground in both images."""
 
 Shift = tuple[float, float] | npt.NDArray[np.float32]
 """Of a window, or of each of its pixels [2, h, w]: LR pixels, down and right."""
@@ -58,7 +54,7 @@ class FieldRules:
     max_windows: int = 20
     rounds: int = 3
     min_distortion_px: float = 0.12
-    min_kept: float = 0.6
+    min_kept: float = 0.85
     max_residual_px: float = 0.25
 
     def __post_init__(self) -> None:
@@ -140,12 +136,22 @@ def register(
     start = (first.dy_px, first.dx_px) if first.accepted else (0.0, 0.0)
     shifts = measure(views, [start] * len(views), rules)
     second = agree(shifts, rules)
-    if field_rules.allowed and _distortion_px(shifts, rules) > field_rules.min_distortion_px:
+    distortion = _distortion_px(shifts, rules)
+    if field_rules.allowed and distortion > field_rules.min_distortion_px:
         found = register_field(look_closer(), start, rules, field_rules, grid)
         if found is not None:
             return found
     if not second.accepted:
         return _refuse(second, rules)
+    if distortion > rules.max_disagreement_px:
+        return Unregistered(
+            dy_px=start[0] + second.dy_px,
+            dx_px=start[1] + second.dx_px,
+            reliability=second.reliability,
+            reason="distorted_ground",
+            value=distortion,
+            limit=rules.max_disagreement_px,
+        )
     return SceneShift(
         dy_px=start[0] + second.dy_px,
         dx_px=start[1] + second.dx_px,
@@ -175,7 +181,7 @@ def register_field(
             found.sigmas,
             grid=grid,
             spacing_px=field_rules.window_px / 2,
-            margin_px=field_rules.window_px / 2,
+            margin_px=field_rules.window_px / 4,
         )
     assert field is not None
     if field.kept < field_rules.min_kept or field.residual_px > field_rules.max_residual_px:
@@ -239,12 +245,13 @@ def _middle_of(window: GeoBox, grid: GeoBox) -> tuple[float, float]:
 def _distortion_px(shifts: Sequence[WindowShift], rules: RegistrationRules) -> float:
     """How far windows that are sure of themselves lie from their middle, root mean square."""
     sure = [s for s, ok in zip(shifts, believe(shifts, rules), strict=True) if ok]
-    if len(sure) < 4:
+    if len(sure) < 3:
         return 0.0
     yx = np.array([(s.dy_px, s.dx_px) for s in sure])
     off = np.linalg.norm(yx - np.median(yx, axis=0), axis=1)
-    # One window that errs is not a distortion.
-    return float(np.sqrt(np.mean(np.sort(off)[:-1] ** 2)))
+    # One window that errs among many is not a distortion.
+    counted = np.sort(off)[:-1] if len(off) > 3 else off
+    return float(np.sqrt(np.mean(counted**2)))
 
 
 def vote(
