@@ -15,7 +15,7 @@ from flows.console import say
 from flows.ingest_estimate import estimate
 from flows.ingest_report import publish, result_of, say_counts
 from flows.ingest_scenes import Outcome, PairingLine
-from flows.ingest_settings import IngestConfig, match_rules, open_store, pairing_rules
+from flows.ingest_settings import IngestConfig, choose_form, match_rules, open_store, pairing_rules
 from flows.ingest_sources import Found, find_scenes_of
 from flows.runtime import dask_client
 
@@ -36,11 +36,12 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     rules = match_rules(config)
     found = find_scenes(config, rules)
     candidates, rejections = match(found, rules)
-    pairing = pairing_rules(config, candidates)
+    form = choose_form(config, candidates)
+    pairing = pairing_rules(config, form)
     if config.dry_run:
         with dask_client(config.workers) as client:
             return estimate(client, config, found, candidates, rejections, pairing)
-    store = open_store(config, candidates, pairing)
+    store = open_store(config, form, pairing)
     found.keep_tables(store.path)
     before = _count_pairs(store)
     run_name = _run_name()

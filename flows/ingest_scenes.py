@@ -176,7 +176,8 @@ class PairingLine:
             return False
         index, self._next = self._next, self._next + 1
         self._begin(index, "aligning")
-        self._submit(index, _ALIGNMENT, _align, self._work[index].outcome.candidate, self._rules)
+        candidate, dtype = self._work[index].outcome.candidate, self._store.config.dtype
+        self._submit(index, _ALIGNMENT, _align, candidate, self._rules, dtype)
         return True
 
     def _begin(self, index: int, stage: str) -> None:
@@ -287,12 +288,19 @@ class PairingLine:
         self._progress.scenes_done(index, work.chips)
 
 
-def _align(candidate: Candidate, rules: PairingRules) -> tuple[ScenePair, Alignment] | GeoError:
+def _align(
+    candidate: Candidate, rules: PairingRules, dtype: str
+) -> tuple[ScenePair, Alignment] | GeoError:
     """Register and harmonise, on a worker."""
     from geo.pairing import align_pair, inspect_pair
 
     try:
         pair = inspect_pair(candidate, rules)
+        if pair.dtype != dtype:
+            raise GeoError(
+                f"{candidate.satellite.id} holds {pair.dtype}; the store holds {dtype}",
+                cause="other_dtype",
+            )
         return pair, align_pair(pair, rules)
     except GeoError as error:
         return error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.errors import FlowError, UsageError
+from flows.ingest_form import Form, usual_form
 
 if TYPE_CHECKING:
     from geo.decisions import PairingRules
@@ -153,19 +155,38 @@ def _read_aoi(text: str) -> Any:
     return shapely.box(west, south, east, north)
 
 
-def pairing_rules(config: IngestConfig, candidates: list[Candidate]) -> PairingRules:
-    """How pairs are made; bands that nobody names are those that both sides share."""
+def choose_form(config: IngestConfig, candidates: Sequence[Candidate]) -> Form | None:
+    """Bands and dtype: as the store has them, else as most scene pairs do.
+
+    Raises
+    ------
+    GeoError
+        When no scene pair can be joined and there is no store yet.
+    """
+    from geo.pairstore import PairStore
+
+    if (Path(config.store) / "store.json").exists():
+        store = PairStore.open(config.store).config
+        return Form(bands=tuple(config.bands or store.bands), dtype=store.dtype)
+    if not candidates:
+        return None
+    try:
+        return usual_form(candidates, config.bands, config.scale)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def pairing_rules(config: IngestConfig, form: Form | None) -> PairingRules:
+    """How pairs are made."""
     from geo.alignment import AlignRules
     from geo.coregister import RegistrationRules
     from geo.cut import CutRules
     from geo.decisions import PairingRules
     from geo.harmonise import HarmoniseRules
-    from geo.pairing import common_bands
 
-    bands = tuple(config.bands) if config.bands else common_bands(candidates)
     try:
         return PairingRules(
-            bands=bands,
+            bands=form.bands if form else (),
             scale=config.scale,
             lr_size=config.lr_size,
             align=AlignRules(
@@ -179,35 +200,27 @@ def pairing_rules(config: IngestConfig, candidates: list[Candidate]) -> PairingR
         raise UsageError(str(error)) from error
 
 
-def open_store(config: IngestConfig, candidates: list[Candidate], rules: PairingRules) -> PairStore:
-    """Open the store, made by what the first usable scene says if it is new."""
+def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> PairStore:
+    """Open the store, made if it is new."""
     from geo.pairconfig import StoreConfig, default_data_range
-    from geo.pairing import first_dtype
     from geo.pairstore import PairStore
     from geo.splits import SplitRule
 
-    if (Path(config.store) / "store.json").exists() and not candidates:
-        return PairStore.open(_absolute(config.store))
-    dtype = first_dtype(candidates, rules)
-    if dtype is None:
+    if form is None:
         raise FlowError(
             "no scene pair matches, so there is nothing to make a store of; the refusals are "
             "listed above (look at dates, footprints, --max-gap-days and --max-cloud)"
         )
     try:
         wanted = StoreConfig(
-            bands=rules.bands,
+            bands=form.bands,
             scale=rules.scale,
             lr_size=rules.lr_size,
-            dtype=dtype,
-            data_range=config.data_range or default_data_range(dtype),
+            dtype=form.dtype,
+            data_range=config.data_range or default_data_range(form.dtype),
             split=SplitRule(block_chips=config.split_block, buffer_chips=config.split_buffer),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return PairStore.create_or_open(_absolute(config.store), wanted)
-
-
-def _absolute(path: str) -> Path:
-    """Workers may stand in another folder."""
-    return Path(path).resolve()
+    # Workers may stand in another folder.
+    return PairStore.create_or_open(Path(config.store).resolve(), wanted)

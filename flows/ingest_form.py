@@ -1,0 +1,79 @@
+"""Which bands and which type of numbers a store is made of, when nobody has said so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geo.errors import BandError, GeoError
+
+if TYPE_CHECKING:
+    from geo.match import Candidate
+
+# So many satellite scenes of one form settle it; a folder may hold strange rasters as well.
+_ENOUGH = 3
+_MOST_LOOKED_AT = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What all pairs of a store have in common, given by the satellite.
+
+    Parameters
+    ----------
+    bands : tuple of str
+    dtype : str
+    """
+
+    bands: tuple[str, ...]
+    dtype: str
+
+
+def usual_form(candidates: Sequence[Candidate], bands: Sequence[str] | None, scale: int) -> Form:
+    """Form of most satellite scenes that can be joined with an aerial one.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Best first, at least one.
+    bands : sequence of str or None
+        Names, when they are given; otherwise those that both scenes share.
+
+    Raises
+    ------
+    GeoError
+        What was wrong with the last candidate, when none can be joined.
+    """
+    from geo.decisions import PairingRules
+    from geo.pairing import inspect_pair
+
+    votes: dict[Form, set[str]] = {}
+    looked_at = 0
+    error: GeoError | None = None
+    for candidate in candidates:
+        try:
+            names = tuple(bands) if bands else _shared_names(candidate)
+            pair = inspect_pair(candidate, PairingRules(bands=names, scale=scale))
+        except GeoError as met:
+            error = met
+            continue
+        looked_at += 1
+        voters = votes.setdefault(Form(bands=names, dtype=pair.dtype), set())
+        voters.add(candidate.satellite.id)
+        if len(voters) >= _ENOUGH or looked_at >= _MOST_LOOKED_AT:
+            break
+    if not votes:
+        raise error or GeoError("no scene pair to look at")
+    return max(votes, key=lambda form: len(votes[form]))  # the first of equals
+
+
+def _shared_names(candidate: Candidate) -> tuple[str, ...]:
+    """Bands that both scenes have, in the satellite's order."""
+    satellite, aerial = candidate.satellite.band_names(), candidate.aerial.band_names()
+    if shared := tuple(name for name in satellite if name in aerial):
+        return shared
+    raise BandError(
+        f"the satellite bands ({', '.join(satellite)}) and the aerial bands "
+        f"({', '.join(aerial)}) share no name; name them alike or use --bands"
+    )
