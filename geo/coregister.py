@@ -64,6 +64,9 @@ class RegistrationRules:
         Least share of valid pixels for a window to be used.
     min_window_reliability : float
         Least probability of being right for a window that is believed by itself.
+    max_sigma_px : float
+        Largest standard error of a window that is believed by itself: three of them stay within
+        half a pixel.
     max_disagreement_px : float
         Most distance between the shift by intensity and by orientation of a window that is
         believed by itself, and from the consensus of a window that is behind it.
@@ -80,6 +83,7 @@ class RegistrationRules:
     max_windows: int = 4
     min_valid: float = 0.4
     min_window_reliability: float = 0.9
+    max_sigma_px: float = 0.16
     max_disagreement_px: float = 0.5
     max_distortion_px: float = 1.5
     max_shift_px: float = 4.0
@@ -88,7 +92,7 @@ class RegistrationRules:
     def __post_init__(self) -> None:
         if self.window_px < 16:
             raise ValueError(f"window_px is {self.window_px}; wanted 16 or more")
-        for name in ("max_disagreement_px", "max_shift_px"):
+        for name in ("max_sigma_px", "max_disagreement_px", "max_shift_px"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name):g}; wanted more than 0")
         for name in ("min_valid", "min_window_reliability", "min_reliability"):
@@ -310,6 +314,7 @@ def believe(shifts: Sequence[WindowShift], rules: RegistrationRules) -> npt.NDAr
     return np.array(
         [
             s.reliability >= rules.min_window_reliability
+            and s.sigma_px <= rules.max_sigma_px
             and s.disagreement_px <= rules.max_disagreement_px
             # A window may exceed the limit: then the consensus says so, with its value.
             and np.hypot(s.dy_px, s.dx_px) <= 2 * rules.max_shift_px

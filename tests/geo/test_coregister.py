@@ -310,6 +310,10 @@ def test_a_window_at_odds_with_itself_is_not_believed() -> None:
     assert not believe([at_odds], RULES).any()
 
 
+def test_a_window_that_does_not_know_well_is_not_believed() -> None:
+    assert believe([window(0, 0, sigma=s) for s in (0.15, 0.17)], RULES).tolist() == [True, False]
+
+
 def test_windows_are_believed_one_by_one_even_where_they_disagree() -> None:
     """Distorted ground: each is right about its own place."""
     assert believe([window(0, y) for y in (-1.5, -0.7, 0.1, 0.9, 1.6)], RULES).all()
