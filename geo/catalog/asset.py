@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -127,7 +128,7 @@ def data_assets(assets: Mapping[str, Asset]) -> Iterator[tuple[str, Asset]]:
     }
     declared = {k: a for k, a in rasters.items() if {"data", "reflectance"} & set(a.roles)}
     chosen = declared or rasters
-    true = {k: a for k, a in chosen.items() if not _is_rendering(k, a)}
+    true = {k: a for k, a in chosen.items() if not is_rendering(k, a)}
     chosen = true or chosen
     named = {k: a for k, a in chosen.items() if a.bands}
     yield from sorted((named or chosen).items(), key=lambda pair: rank(*pair))
@@ -158,6 +159,7 @@ def is_raster(asset: Asset) -> bool:
     return not (ending and ending.group() in _NO_RASTER)
 
 
+@lru_cache(4096)
 def plain_key(key: str) -> str:
     """Key without what only tells resolution and format: ``B04_20m`` and ``b04-jp2`` are b04."""
     plain = key.lower()
@@ -166,5 +168,6 @@ def plain_key(key: str) -> str:
     return plain.replace("-", "_")
 
 
-def _is_rendering(key: str, asset: Asset) -> bool:
+def is_rendering(key: str, asset: Asset) -> bool:
+    """Whether an asset is a rendering of the bands in 8 bits (true colour)."""
     return plain_key(key) in _RENDERED_KEYS or "visual" in asset.roles

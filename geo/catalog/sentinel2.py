@@ -35,6 +35,7 @@ BANDS = {
     "B11": "swir16",
     "B12": "swir22",
 }
+NAMES = frozenset(BANDS.values())
 _BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)_")
 
 
@@ -53,40 +54,62 @@ def band_name(*names: Any) -> str | None:
         text = str(name or "").strip()
         if text.upper() in BANDS:
             return BANDS[text.upper()]
-        if text.lower() in BANDS.values():
+        if text.lower() in NAMES:
             return text.lower()
     return None
 
 
-def offset_of(item: Mapping[str, Any], asset: Mapping[str, Any]) -> tuple[float, str]:
-    """What has to be added to the DN of a reflectance asset, and where that is said.
+@dataclass(frozen=True, kw_only=True)
+class OffsetEvidence:
+    """What an item says of the offset of its DN.
 
-    In this order: a flag that the offset is applied; scale and offset of the asset; the processing
-    baseline. A flag that it is not applied leaves the question to the other two.
-
-    Returns
-    -------
-    offset_dn : float
-    evidence : str
-        Empty where nothing is said, then the offset is 0.
+    Parameters
+    ----------
+    applied : str
+        Name of a flag that the offset was taken out; empty where none is true.
+    baseline : float or None
+        Processing baseline.
+    told_by : str
+        Where the baseline was read.
     """
-    properties = item.get("properties") or {}
-    flag = next(
-        ((k, v) for k, v in sorted(properties.items()) if k.endswith("boa_offset_applied")), None
-    )
-    if flag is not None and flag[1] is True:
-        return 0.0, f"{flag[0]} is true"
-    baseline, told_by = _baseline(item)
-    stated = _stated_offset(asset)
-    if stated is not None:
-        if baseline is not None and baseline < 4 and stated:
-            return 0.0, f"baseline {baseline:05.2f} by {told_by}, before the offset"
-        return stated, "scale and offset of the asset"
-    if baseline is not None:
-        return (
-            BASELINE_OFFSET_DN if baseline >= 4 else 0.0
-        ), f"baseline {baseline:05.2f} by {told_by}"
-    return 0.0, ""
+
+    applied: str = ""
+    baseline: float | None = None
+    told_by: str = ""
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> OffsetEvidence:
+        """Read an item."""
+        properties = item.get("properties") or {}
+        for key in sorted(k for k in properties if k.endswith("boa_offset_applied")):
+            if properties[key] is True:
+                return cls(applied=key)
+        baseline, told_by = _baseline(item)
+        return cls(baseline=baseline, told_by=told_by)
+
+    def offset(self, asset: Mapping[str, Any]) -> tuple[float, str]:
+        """What has to be added to the DN of a reflectance asset, and where that is said.
+
+        In this order: a flag that the offset is applied; scale and offset of the asset; the
+        processing baseline. A flag that it is not applied leaves the question to the other two.
+
+        Returns
+        -------
+        offset_dn : float
+        evidence : str
+            Empty where nothing is said, then the offset is 0.
+        """
+        if self.applied:
+            return 0.0, f"{self.applied} is true"
+        stated = _stated_offset(asset)
+        if stated is not None:
+            if self.baseline is not None and self.baseline < 4 and stated:
+                return 0.0, f"baseline {self.baseline:05.2f} by {self.told_by}, before the offset"
+            return stated, "scale and offset of the asset"
+        if self.baseline is None:
+            return 0.0, ""
+        offset = BASELINE_OFFSET_DN if self.baseline >= 4 else 0.0
+        return offset, f"baseline {self.baseline:05.2f} by {self.told_by}"
 
 
 def _stated_offset(asset: Mapping[str, Any]) -> float | None:

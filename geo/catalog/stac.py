@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ import shapely.geometry
 from shapely.errors import ShapelyError
 
 from geo.catalog import sentinel2
-from geo.catalog.asset import Asset, is_raster, mask_kind, plain_key
+from geo.catalog.asset import Asset, is_raster, is_rendering, mask_kind, plain_key
 from geo.catalog.entry import Entry, digest_of, refused
 from geo.catalog.query import parse_time
 from geo.catalog.scene import Scene
@@ -31,9 +32,7 @@ BAD_ITEM = (
 )
 
 _NAIP_BANDS = ("red", "green", "blue", "nir")
-_COMMON_NAMES = frozenset(
-    {"pan", "lwir", "swir16", "swir22", "gray"} | set(sentinel2.BANDS.values())
-)
+_COMMON_NAMES = frozenset({"pan", "lwir", "gray"} | sentinel2.NAMES)
 _RESOLUTION = re.compile(r"_(\d+)m(?:\.|$)", re.IGNORECASE)
 
 
@@ -78,7 +77,7 @@ def absolute_item(item: Mapping[str, Any], base: str) -> dict[str, Any]:
         try:
             assets[key] = {**asset, "href": resolve_href(asset["href"], base)}
         except SourceError:
-            parsed = _asset_of(key, asset, item)
+            parsed = _Assets(item).parse(key, asset)
             if is_raster(parsed) or mask_kind(key, parsed) is not None:
                 raise
     return {**item, "assets": assets, "links": [{"rel": "self", "href": base}]}
@@ -110,7 +109,8 @@ def scene_of_item(item: Mapping[str, Any]) -> Scene:
     if footprint.is_empty:
         raise CatalogError(f"item {name} has an empty geometry")
     properties = dict(item["properties"])
-    assets = {k: _asset_of(k, asset, item) for k, asset in dict(item.get("assets") or {}).items()}
+    parser = _Assets(item)
+    assets = {k: parser.parse(k, asset) for k, asset in dict(item.get("assets") or {}).items()}
     if not assets:
         raise CatalogError(f"item {name} has no assets")
     cloud_percent = properties.get("eo:cloud_cover")
@@ -136,50 +136,54 @@ def _time_of(name: str, properties: Mapping[str, Any]) -> datetime:
     return start + (end - start) / 2
 
 
-def _asset_of(key: str, asset: Mapping[str, Any], item: Mapping[str, Any]) -> Asset:
-    href = asset["href"]
-    if not isinstance(href, str):
-        raise CatalogError(f"asset {key} has the href {href!r}; wanted text")
-    plain = Asset(
-        href=href,
-        bands=_band_names(key, asset, item),
-        roles=tuple(str(role) for role in asset.get("roles") or ()),
-        title=str(asset.get("title") or ""),
-        media_type=str(asset.get("type") or ""),
-        gsd_m=_gsd_of(key, asset),
-    )
-    offset, evidence = 0.0, ""
-    if sentinel2.is_sentinel2(item) and set(plain.bands) & set(sentinel2.BANDS.values()):
-        rendering = plain_key(key) in ("visual", "tci") or "visual" in plain.roles
-        if not rendering and mask_kind(key, plain) is None:
-            offset, evidence = sentinel2.offset_of(item, asset)
-    return Asset(**{**plain.__dict__, "offset_dn": offset, "offset_evidence": evidence})
+class _Assets:
+    """Reads the assets of one item; what holds for all of them is looked up once."""
 
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        sentinel = sentinel2.is_sentinel2(item)
+        self._offset = sentinel2.OffsetEvidence.of(item) if sentinel else None
+        self._naip = "naip" in str(item.get("collection", "")).lower()
 
-def _band_names(key: str, asset: Mapping[str, Any], item: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names by position; what the catalogue does not say is known for a few publishers."""
-    described = asset.get("bands") or asset.get("eo:bands") or []
-    sentinel = sentinel2.is_sentinel2(item)
-    names = []
-    for i, band in enumerate(described, 1):
-        common = band.get("eo:common_name") or band.get("common_name")
-        # Sentinel-2's three red edges and two NIRs share common names; its own tell them apart.
-        hints = (band.get("name"), plain_key(key) if len(described) == 1 else None, common)
-        own = sentinel2.band_name(*hints) if sentinel else None
-        names.append(str(own or common or band.get("name") or f"band{i}"))
-    if names:
-        return tuple(names)
-    plain = plain_key(key)
-    if sentinel and (own := sentinel2.band_name(plain)):
-        return (own,)
-    if plain in _COMMON_NAMES:
-        return (plain,)
-    if "naip" in str(item.get("collection", "")).lower():
-        if "rgbir" in plain or plain == "image":
+    def parse(self, key: str, asset: Mapping[str, Any]) -> Asset:
+        href = asset["href"]
+        if not isinstance(href, str):
+            raise CatalogError(f"asset {key} has the href {href!r}; wanted text")
+        parsed = Asset(
+            href=href,
+            bands=self._band_names(plain_key(key), asset),
+            roles=tuple(str(role) for role in asset.get("roles") or ()),
+            title=str(asset.get("title") or ""),
+            media_type=str(asset.get("type") or ""),
+            gsd_m=_gsd_of(key, asset),
+        )
+        reflectance = not sentinel2.NAMES.isdisjoint(parsed.bands)
+        if self._offset is None or not reflectance or is_rendering(key, parsed):
+            return parsed
+        offset, evidence = self._offset.offset(asset)
+        return replace(parsed, offset_dn=offset, offset_evidence=evidence)
+
+    def _band_names(self, plain: str, asset: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names by position; what the catalogue does not say is known for a few publishers."""
+        sentinel = self._offset is not None
+        described = asset.get("bands") or asset.get("eo:bands") or []
+        names = []
+        for i, band in enumerate(described, 1):
+            common = band.get("eo:common_name") or band.get("common_name")
+            # Sentinel-2's three red edges and two NIRs share common names; its own do not.
+            hints = (band.get("name"), plain if len(described) == 1 else None, common)
+            own = sentinel2.band_name(*hints) if sentinel else None
+            names.append(str(own or common or band.get("name") or f"band{i}"))
+        if names:
+            return tuple(names)
+        if sentinel and (own := sentinel2.band_name(plain)):
+            return (own,)
+        if plain in _COMMON_NAMES:
+            return (plain,)
+        if self._naip and ("rgbir" in plain or plain == "image"):
             return _NAIP_BANDS
-        if plain.endswith(("_rgb", "_rgb_deprecated")):
+        if self._naip and plain.endswith(("_rgb", "_rgb_deprecated")):
             return _NAIP_BANDS[:3]
-    return ()
+        return ()
 
 
 def _gsd_of(key: str, asset: Mapping[str, Any]) -> float | None:

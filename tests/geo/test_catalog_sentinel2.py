@@ -12,7 +12,7 @@ import pytest
 
 from geo.catalog.asset import Asset
 from geo.catalog.scene import Scene
-from geo.catalog.sentinel2 import check_offset, offset_of
+from geo.catalog.sentinel2 import OffsetEvidence, check_offset
 from geo.catalog.sources import read_scenes
 from geo.catalog.stac import scene_of_item
 from geo.raster_io import BandRef, read_window
@@ -23,7 +23,7 @@ TEN_METRES = ("blue", "green", "red", "nir")
 def sentinel(properties: dict[str, Any] | None = None, **asset: Any) -> tuple[float, str]:
     """Offset of a red asset of a Sentinel-2 item."""
     item = {"id": "x", "properties": {"constellation": "sentinel-2"} | (properties or {})}
-    return offset_of(item, asset)
+    return OffsetEvidence.of(item).offset(asset)
 
 
 SCALED = {"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}
