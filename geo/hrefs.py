@@ -17,6 +17,7 @@ from geo.errors import SourceError
 REMOTE_SCHEMES = frozenset({"http", "https", "s3"})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -131,7 +132,7 @@ def _path_of_file_url(href: str) -> str:
 def _refuse_tricks(href: str) -> None:
     if not isinstance(href, str) or not href.strip():
         raise _forbidden(str(href), "it is empty")
-    if any(ord(c) < 32 for c in href):
+    if _CONTROL.search(href):
         raise _forbidden(href, "it holds control characters")
     # As written and as it will be once `..`, doubled slashes and escapes are folded.
     written = unquote(href).lower().strip()

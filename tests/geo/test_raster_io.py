@@ -16,12 +16,17 @@ from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
+from geo import raster_io
 from geo.errors import BandError, GeoError, GridError, SourceError
 from geo.raster_io import (
     BandRef,
+    add_offset,
     inspect_raster,
     open_raster,
+    raster_shape,
+    read_file,
     read_window,
+    retried,
     source_geobox,
     source_refs,
 )
@@ -162,6 +167,84 @@ def test_bands_of_one_scene_lie_on_one_grid(
     with pytest.raises(GridError, match=r"b05.tif lies on another grid") as caught:
         source_geobox([BandRef(href=first, index=1), BandRef(href=coarse, index=1)])
     assert caught.value.facts["href"] == coarse
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [
+        (slice(0, 13), slice(0, 15)),
+        (slice(0, 12), slice(8, 16)),
+        (slice(-1, 4), slice(0, 4)),
+        (slice(40, 50), slice(0, 4)),
+        (slice(5, 5), slice(0, 4)),
+    ],
+)
+def test_a_window_beyond_the_raster_is_an_error_with_numbers(
+    rasters: ModuleType, tmp_path: Path, small: GeoBox, rows: slice, cols: slice
+) -> None:
+    href = rasters.write(tmp_path / "a.tif", noise(), small)
+    with pytest.raises(SourceError, match="it has 12 rows and 15 columns") as caught:
+        read_window(href, rows, cols)
+    assert caught.value.facts["cause"] == "outside_raster"
+    assert caught.value.facts["limit"] == (12, 15)
+    assert f"rows {rows.start} to {rows.stop}" in caught.value.message
+
+
+class TestOffset:
+    """An offset is added to valid pixels, within the range of their type."""
+
+    @settings(max_examples=40)
+    @given(
+        dtype=st.sampled_from(["uint8", "int16", "uint16", "int32", "float32"]),
+        offset=st.sampled_from([-1000.0, -7.0, 0.0, 12.0, 40_000.0]),
+        seed=st.integers(0, 9),
+    )
+    def test_it_is_plain_addition_that_never_wraps(
+        self, dtype: str, offset: float, seed: int
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        plane = rng.integers(0, 250, (6, 7)).astype(dtype)
+        valid = rng.random((6, 7)) < 0.7
+        got = add_offset(plane, valid, offset)
+        assert got.dtype == plane.dtype
+        want = plane.astype(np.float64) + offset
+        if np.dtype(dtype).kind != "f":
+            want = np.clip(want, np.iinfo(dtype).min, np.iinfo(dtype).max)
+        np.testing.assert_array_equal(got[valid], want[valid])
+        np.testing.assert_array_equal(got[~valid], plane[~valid])
+
+
+def test_a_reduced_read_keeps_bands_type_and_validity(rasters: ModuleType, tmp_path: Path) -> None:
+    pixels = np.repeat(np.repeat(noise(3, "uint16", (10, 12)), 4, axis=1), 4, axis=2)
+    pixels[0, :8, :8] = 0
+    href = rasters.write(tmp_path / "a.tif", pixels, rasters.grid((40, 48)), nodata=0)
+    data, good = read_file(href, [3, 1], slice(0, 40), slice(0, 48), out_shape=(10, 12))
+    np.testing.assert_array_equal(data, pixels[[2, 0], ::4, ::4])
+    np.testing.assert_array_equal(good, data > 0)
+    assert raster_shape(href) == (40, 48)
+
+
+def test_a_local_file_is_read_once_however_it_fails(tmp_path: Path) -> None:
+    """Waiting heals a network, not a damaged file."""
+    times = []
+
+    def read() -> None:
+        times.append(1)
+        raise SourceError("no", cause="unreadable")
+
+    with pytest.raises(SourceError):
+        retried(str(tmp_path / "a.tif"), read)
+    assert len(times) == 1
+
+
+def test_remote_reads_are_bounded_in_time_and_local_ones_unchanged(
+    rasters: ModuleType, tmp_path: Path, small: GeoBox
+) -> None:
+    with open_raster(rasters.write(tmp_path / "a.tif", noise(), small)):
+        assert not [k for k in rasterio.env.getenv() if k.startswith("GDAL_HTTP")]
+    options = raster_io._REMOTE_OPTIONS
+    for name in ("CONNECTTIMEOUT", "TIMEOUT", "LOW_SPEED_TIME", "LOW_SPEED_LIMIT", "MAX_RETRY"):
+        assert options[f"GDAL_HTTP_{name}"]
 
 
 class TestValidity:
