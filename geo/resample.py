@@ -142,6 +142,9 @@ def sample_anywhere(
         spline = ndimage.spline_filter(plane, order=3, output=np.float32, mode="mirror")
         ndimage.map_coordinates(spline, at, target, order=3, mode="mirror", prefilter=False)
     # The spline reaches one pixel further than its four neighbours.
+    if good.all():
+        last = np.array(good.shape)[:, None, None] - 2
+        return out, np.asarray(((at > 1 - _NOTHING) & (at < last + _NOTHING)).all(axis=0))
     bad = ndimage.binary_dilation(np.pad(~good, 1, constant_values=True), np.ones((3, 3), bool))
     seen = ndimage.map_coordinates(bad.astype(np.float32), at + 1, order=1, cval=1.0)
     return out, np.asarray(seen < _NOTHING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,17 @@ _OVERSAMPLING = 4.0
 # until that is off by no more than this.
 _MESH_PX = 32
 _MESH_ERROR_PX = 0.01
+
+# Projections in which x tells the longitude, so that a grid may run on beyond 180 degrees.
+_CYLINDRICAL = {
+    "Popular Visualisation Pseudo Mercator",
+    "Mercator (variant A)",
+    "Mercator (variant B)",
+    "Equidistant Cylindrical",
+    "Equidistant Cylindrical (Spherical)",
+    "Lambert Cylindrical Equal Area",
+    "Lambert Cylindrical Equal Area (Spherical)",
+}
 
 _Array = npt.NDArray[np.float64]
 _Mapping = Callable[[_Array, _Array], tuple[_Array, _Array]]
@@ -124,13 +136,15 @@ def _read_places(
         inside = at[np.isfinite(at)]
         if not inside.size:
             return None
-        start = max(0, int(np.floor(inside.min() - reach)))
-        stop = min(length, int(np.ceil(inside.max() + reach)))
+        thin = 1 if nearest else min(length, max(1, int(ratio / _OVERSAMPLING)))
+        # Whole groups of pixels, counted from the raster's corner: what a pixel becomes does not
+        # depend on what is read beside it.
+        start = max(0, int(np.floor((inside.min() - reach) / thin)))
+        stop = min(length // thin, int(np.ceil((inside.max() + reach) / thin)))
         if start >= stop:
             return None
-        spans.append(slice(start, stop))
-        thin = 1 if nearest else max(1, int(ratio / _OVERSAMPLING))
-        out.append(-(-(stop - start) // thin))
+        spans.append(slice(start * thin, stop * thin))
+        out.append(stop - start)
     data, good = read_file(
         href,
         [ref.index for ref in refs],
@@ -154,8 +168,8 @@ def _place(
     """Where the centres of target pixels fall on a source grid."""
     height, width = target.shape.yx
     y, x = (np.arange(n, dtype=np.float64) + 0.5 for n in (height, width))
-    there = ~grid.affine @ target.affine
-    if displacement_yx is None and grid.crs == target.crs and abs(there.b) + abs(there.d) < 1e-9:
+    there = _parallel(grid, target) if displacement_yx is None else None
+    if there is not None:
         ratio = (abs(there.e), abs(there.a))
         return _Places(there.e * y + there.f, there.a * x + there.c, ratio)
     mapping = _pixel_mapping(target, grid)
@@ -208,17 +222,53 @@ def _pixel_mapping(target: GeoBox, grid: GeoBox) -> _Mapping:
     except ProjError as error:
         raise GridError(f"no way from {target.crs} to {grid.crs}: {error}") from error
     from_target, to_grid = target.affine, ~grid.affine
-    box = grid.boundingbox
-    middle = (box.left + box.right) / 2 if CRS(str(grid.crs)).is_geographic else None
+    once_around = _once_around(str(grid.crs))
 
     def mapping(x: _Array, y: _Array) -> tuple[_Array, _Array]:
         there_x, there_y = project.transform(*_apply(from_target, x, y))
-        if middle is not None:  # longitudes are counted on as the source counts them
-            turns = np.round((np.asarray(there_x) - middle) / 360)
-            there_x = there_x - 360 * np.where(np.isfinite(turns), turns, 0)
+        if once_around is not None:
+            turns = _turns(grid, there_x, once_around)
+            there_x = there_x - once_around * np.where(np.isfinite(turns), turns, 0)
         return _apply(to_grid, there_x, there_y)
 
     return mapping
+
+
+def _parallel(grid: GeoBox, target: GeoBox) -> Affine | None:
+    """Pixels of `target` to those of `grid`, where the axes of both are the same."""
+    there: Affine = ~grid.affine @ target.affine
+    if grid.crs != target.crs or abs(there.b) + abs(there.d) > 1e-9:
+        return None
+    once_around = _once_around(str(grid.crs))
+    if once_around is None:
+        return there
+    box = target.boundingbox
+    first, last = _turns(grid, np.array([box.left, box.right]), once_around)
+    if first != last:
+        return None
+    there = ~grid.affine @ Affine.translation(-once_around * float(first), 0) @ target.affine
+    return Affine(*there[:6])
+
+
+def _turns(grid: GeoBox, x: _Array, once_around: float) -> _Array:
+    """Times around the Earth by which x is counted on from where a grid counts it."""
+    box = grid.boundingbox
+    return np.asarray(np.round((np.asarray(x) - (box.left + box.right) / 2) / once_around))
+
+
+@lru_cache(maxsize=64)
+def _once_around(crs: str) -> float | None:
+    """How far x goes on until it comes to the same ground again; None if it does not."""
+    known = CRS(crs)
+    if known.is_geographic:
+        return float(2 * np.pi / known.axis_info[0].unit_conversion_factor)
+    operation = known.coordinate_operation
+    if operation is None or operation.method_name not in _CYLINDRICAL:
+        return None
+    project = Transformer.from_crs(known.geodetic_crs, known, always_xy=True)
+    lon, _ = project.transform(0.0, 0.0, direction="INVERSE")
+    x, _ = project.transform([lon - 45, lon + 45], [0.0, 0.0])
+    return 4 * float(x[1] - x[0])
 
 
 def _apply(affine: Affine, x: _Array, y: _Array) -> tuple[_Array, _Array]:
@@ -226,11 +276,14 @@ def _apply(affine: Affine, x: _Array, y: _Array) -> tuple[_Array, _Array]:
 
 
 def _ratio(to_grid: _Mapping, height: int, width: int) -> tuple[float, float]:
-    """Source pixels for each target pixel along the source's y and x, mid target."""
-    x0, y0 = width / 2, height / 2
-    x, y = to_grid(np.array([x0, x0 + 1, x0]), np.array([y0, y0, y0 + 1]))
-    jacobian = np.array([[x[1] - x[0], x[2] - x[0]], [y[1] - y[0], y[2] - y[0]]])
-    if not np.isfinite(jacobian).all():
+    """Source pixels for each target pixel along the source's y and x: median over the target."""
+    y, x = (a.ravel() for a in np.meshgrid(*(np.linspace(0, n, 5) for n in (height, width))))
+    at = np.stack(to_grid(x, y))
+    per_x, per_y = np.stack(to_grid(x + 1, y)) - at, np.stack(to_grid(x, y + 1)) - at
+    per_axis = np.hypot(per_x, per_y)  # [source x and y, places]
+    # Not the mean: the source may have its seam, or its end, within the target.
+    known = per_axis[:, np.isfinite(per_axis).all(axis=0)]
+    if not known.size:
         return 1.0, 1.0
-    per_axis = np.hypot(jacobian[:, 0], jacobian[:, 1])  # source x, source y
-    return float(per_axis[1]), float(per_axis[0])
+    ratio_x, ratio_y = np.median(known, axis=1)
+    return float(ratio_y), float(ratio_x)
