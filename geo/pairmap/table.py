@@ -94,9 +94,9 @@ def as_markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows)
 
 
-_SIGNS = str.maketrans({sign: f"&#{ord(sign)};" for sign in "\\`*_[]!|~<>&#"})
+_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*[]!|~<>&#"})
 
 
 def _plain(text: str) -> str:
-    """Text that is neither markdown nor HTML."""
-    return " ".join(text.translate(_SIGNS).split())
+    """Text that is neither markdown nor HTML: signs that could be either are escaped."""
+    return " ".join(text.split()).translate(_SIGNS)
