@@ -63,6 +63,7 @@ def scene_facts(candidate: Candidate, rules: PairingRules) -> Row:
         "satellite_time": satellite.time,
         "aerial_time": aerial.time,
         "gap_days": candidate.gap_days,
+        "match_score": candidate.score,
     }
 
 

@@ -83,7 +83,11 @@ def positions_in(source: GeoBox, target: GeoBox) -> npt.NDArray[np.float64]:
     rows, cols = np.indices(target.shape.yx) + 0.5
     x, y = _apply(target.affine, cols, rows)
     project = Transformer.from_crs(str(target.crs), str(source.crs), always_xy=True)
-    return np.stack(_apply(~source.affine, *project.transform(x, y)))
+    x, y = project.transform(x, y)
+    if source.crs is not None and source.crs.geographic:  # longitudes as the source counts them
+        box = source.boundingbox
+        x = x - 360 * np.round((x - (box.left + box.right) / 2) / 360)
+    return np.stack(_apply(~source.affine, x, y))
 
 
 def _apply(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:

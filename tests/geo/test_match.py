@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.catalog.scene import Asset, Scene
+from geo.footprints import Footprints, turned
 from geo.match import MatchRules, Rejection, match_scenes, parse_day
+from geo.match_footprints import match_footprints, solar_hours
 
 DAY = datetime(2023, 8, 15, 10, tzinfo=UTC)
 HERE = shapely.box(15.0, 47.0, 15.2, 47.2)
@@ -76,7 +79,8 @@ def test_the_limit_itself_is_allowed() -> None:
 )
 def test_no_common_ground_is_said_once_for_the_satellite(aerials: list[Scene]) -> None:
     got = names(match_scenes([scene("s")], aerials, MatchRules()))
-    assert got == ([], [("s", "", "no_overlap")])
+    unused = [("", a.id, "no_partner") for a in aerials]
+    assert got == ([], [("s", "", "no_overlap"), *unused])
 
 
 def test_the_time_window_is_half_open() -> None:
@@ -111,7 +115,7 @@ def test_only_the_area_of_interest_counts() -> None:
     assert candidates[0].ground.equals(aoi)
     assert candidates[0].overlap.equals(HERE)  # for alignment the more ground the better
     outside = match_scenes([scene("s")], [scene("a")], MatchRules(aoi=AWAY))
-    assert names(outside) == ([], [("s", "", "no_overlap")])
+    assert names(outside) == ([], [("s", "", "no_overlap"), ("", "a", "no_partner")])
 
 
 def test_the_best_comes_first() -> None:
@@ -135,31 +139,192 @@ clouds = st.none() | st.floats(0, 1)
     st.lists(st.tuples(places, days, clouds), max_size=5),
     st.lists(st.tuples(places, days), max_size=5),
 )
-def test_every_pair_that_overlaps_is_taken_or_refused(
-    satellites: list[Any], aerials: list[Any]
-) -> None:
+def test_every_scene_is_taken_or_refused_once(satellites: list[Any], aerials: list[Any]) -> None:
     lr = [scene(f"s{i}", p, days=d, cloud=c) for i, (p, d, c) in enumerate(satellites)]
     hr = [scene(f"a{i}", p, days=d) for i, (p, d) in enumerate(aerials)]
-    rules = MatchRules()
-    candidates, rejections = match_scenes(lr, hr, rules)
-    taken = {(c.satellite.id, c.aerial.id) for c in candidates}
-    refused = {(r.satellite_id, r.aerial_id) for r in rejections}
-    assert len(taken) == len(candidates)
-    assert len(refused) == len(rejections)
-    assert not taken & refused
-    for s in lr:
-        overlapping = {a.id for a in hr if s.footprint.intersection(a.footprint).area > 0}
-        if (s.id, "") in refused:  # alone: cloudy, or over nothing
-            assert not overlapping or (s.cloud_fraction or 0) > rules.max_cloud
-        else:
-            assert {(s.id, a) for a in overlapping} == {
-                pair for pair in taken | refused if pair[0] == s.id
-            }
-    for c in candidates:
-        assert c.gap_days <= rules.max_gap_days
-        assert c.overlap.area > 0
-    gaps = [c.gap_days for c in candidates]
-    assert gaps == sorted(gaps)
+    candidates, rejections = match_scenes(lr, hr, MatchRules())
+    for names_of, all_of in (
+        ([r.satellite_id for r in rejections if r.satellite_id], lr),
+        ([r.aerial_id for r in rejections if not r.satellite_id], hr),
+    ):
+        assert len(set(names_of)) == len(names_of)
+        taken = {c.satellite.id for c in candidates} | {c.aerial.id for c in candidates}
+        named = {r.aerial_id for r in rejections} | set(names_of)
+        assert {s.id for s in all_of} <= taken | named
+        assert not set(names_of) & taken
+    scores = [c.score for c in candidates]
+    assert scores == sorted(scores, reverse=True)
+    for aerial in hr:
+        ranks = [c.rank for c in candidates if c.aerial.id == aerial.id]
+        assert sorted(ranks) == list(range(1, len(ranks) + 1))
+
+
+def test_the_nearest_miss_is_named() -> None:
+    aerials = [scene("far", days=300), scene("near", days=90), scene("aside", AWAY, days=1)]
+    _, rejections = match_scenes([scene("s")], aerials, MatchRules(max_gap_days=30))
+    assert rejections[0] == Rejection(
+        satellite_id="s", aerial_id="near", reason="time_gap", value=90.0, limit=30.0
+    )
+    # Aerial scenes that nobody asked for are named too.
+    assert [(r.satellite_id, r.aerial_id, r.reason) for r in rejections[1:]] == [
+        ("", "far", "no_partner"),
+        ("", "aside", "no_partner"),
+    ]
+
+
+def test_slivers_are_refused_with_their_share() -> None:
+    sliver = shapely.box(15.199, 47.0, 15.4, 47.2)
+    _, rejections = match_scenes([scene("s")], [scene("a", sliver)], MatchRules(min_overlap=0.05))
+    assert (rejections[0].reason, rejections[0].limit) == ("too_little_overlap", 0.05)
+    assert rejections[0].value == pytest.approx(0.001 / 0.2, rel=1e-3)
+    assert match_scenes([scene("s")], [scene("a", sliver)], MatchRules(min_overlap=0))[0]
+
+
+@pytest.mark.parametrize(("gap", "matches"), [(365, True), (730 + 18, True), (180, False)])
+def test_the_same_season_of_another_year(gap: int, matches: bool) -> None:
+    rules = MatchRules(season_days=20)
+    candidates, rejections = match_scenes([scene("s")], [scene("a", days=gap)], rules)
+    assert bool(candidates) is matches
+    assert [r.reason for r in rejections] == ([] if matches else ["season"])
+    if matches:  # a year apart is worse than the same week, whatever the season
+        [(best, *_), _] = match_scenes([scene("s")], [scene("a"), scene("b", days=gap)], rules)
+        assert best.aerial.id == "a"
+
+
+def test_too_many_years_apart() -> None:
+    rules = MatchRules(season_days=20, max_season_years=2)
+    _, rejections = match_scenes([scene("s")], [scene("a", days=3 * 365.25)], rules)
+    assert rejections[0].reason == "time_gap"
+
+
+@pytest.mark.parametrize(("hours", "matches"), [(0.5, True), (23.5, True), (5, False)])
+def test_the_same_time_of_day(hours: float, matches: bool) -> None:
+    rules = MatchRules(max_solar_gap_hours=1)
+    satellite, aerial = scene("s"), scene("a", days=hours / 24)
+    candidates, rejections = match_scenes([satellite], [aerial], rules)
+    assert bool(candidates) is matches
+    if not matches:
+        assert rejections[0].reason == "solar_time"
+        assert rejections[0].value == pytest.approx(5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("lon", "time", "hours"),
+    [
+        (0.0, datetime(2024, 4, 15, 12, tzinfo=UTC), 12.0),  # the equation of time is 0
+        (15.0, datetime(2024, 6, 13, 11, tzinfo=UTC), 12.0),
+        (-75.0, datetime(2024, 11, 3, 17, tzinfo=UTC), 12 + 16.4 / 60),  # its largest
+        (0.0, datetime(2024, 2, 11, 12, tzinfo=UTC), 12 - 14.2 / 60),  # its least
+    ],
+)
+def test_solar_time_is_that_of_almanacs(lon: float, time: datetime, hours: float) -> None:
+    found = solar_hours(np.array([lon]), np.array([time.timestamp()]))
+    assert found[0] == pytest.approx(hours, abs=0.02)
+
+
+# --- the antimeridian ---------------------------------------------------------------------------
+
+CUT = shapely.MultiPolygon(
+    [shapely.box(179.9, -17, 180, -16.8), shapely.box(-180, -17, -179.9, -16.8)]
+)
+JUMP = shapely.Polygon([(179.9, -17), (-179.9, -17), (-179.9, -16.8), (179.9, -16.8)])
+BEYOND = shapely.box(179.9, -17, 180.1, -16.8)
+BEFORE = shapely.box(-180.1, -17, -179.9, -16.8)
+WAYS = {"cut": CUT, "jump": JUMP, "beyond": BEYOND, "before": BEFORE}
+
+
+@pytest.mark.parametrize("one", WAYS)
+@pytest.mark.parametrize("other", WAYS)
+def test_ground_across_the_antimeridian(one: str, other: str) -> None:
+    """However a catalogue writes it, it is the same ground."""
+    [candidate], rejections = match_scenes(
+        [scene("s", WAYS[one])], [scene("a", WAYS[other])], MatchRules()
+    )
+    assert rejections == []
+    assert candidate.overlap.area == pytest.approx(0.2 * 0.2)
+    west = shapely.box(-180, -17, -179.95, -16.9)
+    [small], _ = match_scenes([scene("s", WAYS[one])], [scene("a", west)], MatchRules())
+    assert small.overlap.area == pytest.approx(0.05 * 0.1)
+    [asked], _ = match_scenes(
+        [scene("s", WAYS[one])], [scene("a", WAYS[other])], MatchRules(aoi=west)
+    )
+    assert asked.ground.area == pytest.approx(0.05 * 0.1)
+    greenwich = match_scenes(
+        [scene("s", WAYS[one])], [scene("a", shapely.box(0, -17, 1, -16))], MatchRules()
+    )
+    assert greenwich[0] == []
+
+
+@pytest.mark.parametrize("pole", [shapely.box(-180, 80, 180, 90), shapely.box(-180, -90, 180, 90)])
+def test_footprints_round_a_pole_or_the_world_match_what_lies_under(pole: Any) -> None:
+    under = shapely.box(100, 84, 101, 85)
+    assert match_scenes([scene("s", pole)], [scene("a", under)], MatchRules())[0]
+
+
+# --- columns ------------------------------------------------------------------------------------
+
+spots = st.tuples(st.floats(-180, 180), st.floats(-60, 60), st.floats(0.05, 3), st.floats(0.05, 3))
+moments = st.floats(-800, 800)
+sides = st.lists(st.tuples(spots, moments, st.none() | st.floats(0, 1)), max_size=12)
+rule_sets = st.builds(
+    MatchRules,
+    max_gap_days=st.floats(0, 200),
+    min_overlap=st.sampled_from([0.0, 0.01, 0.5]),
+    season_days=st.none() | st.floats(0, 60),
+    max_season_years=st.integers(1, 2),
+    max_solar_gap_hours=st.none() | st.floats(0.5, 12),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sides, sides, rule_sets)
+def test_columns_say_what_a_double_loop_says(lr: Any, hr: Any, rules: MatchRules) -> None:
+    """The index leaves nothing out and lets nothing in."""
+
+    def footprints(rows: Any) -> Footprints:
+        return Footprints.of(
+            [
+                scene("x", shapely.box(x, y, x + w, y + h), days=t, cloud=c)
+                for (x, y, w, h), t, c in rows
+            ]
+        )
+
+    one, other = footprints(lr), footprints(hr)
+    found = match_footprints(one, other, rules)
+    pairs = list(zip(found.satellite.tolist(), found.aerial.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert set(pairs) == {
+        (i, j) for i in range(len(one)) for j in range(len(other)) if fits(one, i, other, j, rules)
+    }
+
+
+def fits(one: Footprints, i: int, other: Footprints, j: int, rules: MatchRules) -> bool:
+    """The rules in plain words."""
+    if not np.isnan(one.cloud[i]) and one.cloud[i] > rules.max_cloud:
+        return False
+    gap = abs(one.seconds[i] - other.seconds[j]) / 86400
+    season = min(abs(gap - 365.25 * k) for k in range(6))
+    in_season = (
+        rules.season_days is not None
+        and season <= rules.season_days
+        and round(gap / 365.25) <= rules.max_season_years
+    )
+    if gap > rules.max_gap_days and not in_season:
+        return False
+    if rules.max_solar_gap_hours is not None:
+        west, _, east, _ = other.shapes[j].bounds
+        lon = np.array([(west + east) / 2])
+        hours = abs(
+            solar_hours(lon, one.seconds[i : i + 1]) - solar_hours(lon, other.seconds[j : j + 1])
+        )[0]
+        if min(hours, 24 - hours) > rules.max_solar_gap_hours:
+            return False
+    areas = [
+        shapely.intersection(one.shapes[i], turned(other.shapes[j], turn)).area
+        for turn in (-360.0, 0.0, 360.0)
+    ]
+    share = max(areas) / min(one.shapes[i].area, other.shapes[j].area)
+    return share > 0 and min(share, 1) >= rules.min_overlap
 
 
 @pytest.mark.parametrize(

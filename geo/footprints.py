@@ -1,0 +1,208 @@
+"""Footprints as columns, so that a million scenes can be laid over another million."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from geo.catalog.scene import Scene
+
+_Floats = npt.NDArray[np.float64]
+_Ints = npt.NDArray[np.int64]
+
+# Pairs laid over each other exactly at once: bounds the memory, whatever the archive's size.
+_CHUNK = 500_000
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """Places and times of scenes.
+
+    Parameters
+    ----------
+    shapes : array of shapely geometry, [n]
+        Lon/lat; those across the antimeridian run on beyond 180 degrees.
+    seconds : array, [n]
+        Unix time.
+    cloud : array, [n]
+        0 to 1; NaN where unknown.
+    """
+
+    shapes: npt.NDArray[np.object_]
+    seconds: _Floats
+    cloud: _Floats
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene]) -> Footprints:
+        """Columns of scenes."""
+        shapes = np.empty(len(scenes), dtype=object)
+        shapes[:] = [unwrap(scene.footprint) for scene in scenes]
+        unknown = float("nan")
+        return cls(
+            shapes=shapes,
+            seconds=np.array([s.time.timestamp() for s in scenes], np.float64),
+            cloud=np.array(
+                [unknown if s.cloud_fraction is None else s.cloud_fraction for s in scenes],
+                np.float64,
+            ),
+        )
+
+    def take(self, index: npt.NDArray[np.integer]) -> Footprints:
+        """Some of them."""
+        return Footprints(self.shapes[index], self.seconds[index], self.cloud[index])
+
+
+def turned(shape: shapely.Geometry, degrees: float) -> shapely.Geometry:
+    """The same ground, its longitudes counted on by whole turns."""
+    step = np.array([degrees, 0.0])
+    return shapely.transform(shape, lambda at: at + step) if degrees else shape
+
+
+def unwrap(shape: shapely.Geometry) -> shapely.Geometry:
+    """Bring ground across the antimeridian into one piece that runs on beyond 180 degrees.
+
+    Parameters
+    ----------
+    shape : shapely geometry
+        Lon/lat: cut at 180 degrees as GeoJSON wants it, or a ring that jumps there.
+    """
+    west, _, east, _ = shape.bounds
+    if east - west <= 180:
+        return turned(shape, -360 * float(np.floor((west + 180) / 360)))
+    parts = [_unwrap_ring(part) for part in shapely.get_parts(shape)]
+    # Pieces of one place lie side by side: those of the western hemisphere are counted on.
+    moved = [part if part.bounds[2] > 0 else turned(part, 360.0) for part in parts]
+    whole = shapely.union_all(moved)
+    if whole.area == 0:  # its ring runs along a meridian: it is as wide as it says
+        return shape
+    left, _, right, _ = whole.bounds
+    return whole if right - left <= 180 else shape  # round the pole, or the world
+
+
+def _unwrap_ring(part: shapely.Geometry) -> shapely.Geometry:
+    if not isinstance(part, shapely.Polygon):
+        return part
+    lon, lat = np.asarray(part.exterior.coords)[:, :2].T
+    if np.abs(np.diff(lon)).max() <= 180:
+        return part
+    return shapely.make_valid(
+        shapely.Polygon(np.column_stack([np.where(lon < 0, lon + 360, lon), lat]))
+    )
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Scenes near in place and time: index pairs whose bounds touch."""
+
+    satellite: _Ints
+    aerial: _Ints
+
+
+def find_neighbours(
+    satellites: Footprints,
+    aerials: Footprints,
+    windows: Sequence[tuple[float, float]],
+) -> Iterator[Neighbours]:
+    """Pairs that share ground by their bounds, with a gap in one of some windows of time.
+
+    Parameters
+    ----------
+    windows : sequence of (float, float)
+        Least and most seconds from the satellite's time to the aerial one.
+
+    Yields
+    ------
+    Neighbours
+        In chunks; each pair once for each window it lies in.
+
+    Notes
+    -----
+    Both sides are ordered by time and cut into slices as long as the window is wide; each slice
+    gets a tree of the aerial scenes that it can reach. So each aerial scene is in about three
+    trees, and no pair is looked at that is far in time.
+    """
+    if not len(satellites) or not len(aerials):
+        return
+    order = np.argsort(satellites.seconds, kind="stable")
+    times = satellites.seconds[order]
+    aerial_order = np.argsort(aerials.seconds, kind="stable")
+    aerial_times = aerials.seconds[aerial_order]
+    for least, most in windows:
+        length = max(most - least, 86400.0)
+        start = 0
+        while start < len(order):
+            stop = int(np.searchsorted(times, times[start] + length, side="right"))
+            low = int(np.searchsorted(aerial_times, times[start] + least, side="left"))
+            high = int(np.searchsorted(aerial_times, times[stop - 1] + most, side="right"))
+            some, reach = order[start:stop], aerial_order[low:high]
+            for one, other in _touching(satellites.shapes[some], aerials.shapes[reach]):
+                satellite, aerial = some[one], reach[other]
+                gap = aerials.seconds[aerial] - satellites.seconds[satellite]
+                near = (gap >= least) & (gap <= most)
+                if near.any():
+                    yield Neighbours(satellite[near], aerial[near])
+            start = stop
+
+
+def _touching(
+    shapes: npt.NDArray[np.object_], others: npt.NDArray[np.object_]
+) -> Iterator[tuple[_Ints, _Ints]]:
+    """Index pairs whose bounds touch, round the globe."""
+    if not len(shapes) or not len(others):
+        return
+    tree = shapely.STRtree(others)
+    bounds = shapely.bounds(shapes)  # [n, 4]
+    boxes = shapely.box(*bounds.T)
+    reach = shapely.total_bounds(others)
+    for turn in (0.0, -360.0, 360.0):
+        meets = (bounds[:, 2] + turn >= reach[0]) & (bounds[:, 0] + turn <= reach[2])
+        index = np.flatnonzero(meets)
+        if not len(index):
+            continue
+        moved = boxes[index]
+        if turn:
+            moved = shapely.box(*(bounds[index] + np.array([turn, 0, turn, 0])).T)
+        for start in range(0, len(index), 20_000):
+            one, other = tree.query(moved[start : start + 20_000])
+            yield index[start + one], other.astype(np.int64)
+
+
+def overlap_shares(satellites: Footprints, aerials: Footprints, pairs: Neighbours) -> _Floats:
+    """Common ground of pairs as a share of the smaller footprint, 0 to 1.
+
+    Notes
+    -----
+    Degrees of longitude shrink with latitude, but in both alike: over footprints of some hundred
+    kilometres the share is right to about a hundredth.
+    """
+    areas = [shapely.area(side.shapes) for side in (satellites, aerials)]
+    shares = np.empty(len(pairs.satellite))
+    for start in range(0, len(shares), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        one, other = satellites.shapes[pairs.satellite[some]], aerials.shapes[pairs.aerial[some]]
+        shares[some] = _common_area(one, other) / np.maximum(
+            np.minimum(areas[0][pairs.satellite[some]], areas[1][pairs.aerial[some]]), 1e-12
+        )
+    return np.clip(shares, 0.0, 1.0)
+
+
+def _common_area(one: npt.NDArray[np.object_], other: npt.NDArray[np.object_]) -> _Floats:
+    """Of pairs of footprints, square degrees; most aerial scenes lie wholly inside."""
+    middles = [(b[:, 0] + b[:, 2]) / 2 for b in (shapely.bounds(one), shapely.bounds(other))]
+    turns = 360 * np.round((middles[0] - middles[1]) / 360)
+    if turns.any():
+        other = other.copy()
+        for i in np.flatnonzero(turns):
+            other[i] = turned(other[i], float(turns[i]))
+    shapely.prepare(one)
+    area = shapely.area(other)
+    part = ~shapely.covers(one, other)
+    area[part] = shapely.area(shapely.intersection(one[part], other[part]))
+    return np.asarray(area)
