@@ -139,11 +139,12 @@ def bring_colours(views: Sequence[View], shift: SceneShift, rules: HarmoniseRule
         aerial_pixels.append(aerial.data[:, valid][:, thin])
         satellite_pixels.append(window.pixels.data[:, valid][:, thin].astype(np.float32))
         noise.append(estimate_noise(window.pixels.data, window.pixels.valid))
+    told = [levels for levels in noise if any(levels)] or noise
     return fit_colours(
         np.concatenate(aerial_pixels, axis=1),
         np.concatenate(satellite_pixels, axis=1),
         rules,
-        noise_dn=np.median(noise, axis=0).tolist(),
+        noise_dn=np.median(told, axis=0).tolist(),
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from odc.geo.geobox import GeoBox
 
 from geo.alignment import Alignment, AlignRules
-from geo.catalog.scene import Asset, Refusal
+from geo.catalog.asset import Asset, data_assets
+from geo.catalog.scene import Refusal
 from geo.cut import CutRules
 from geo.errors import GeoError
 from geo.match import Candidate, Rejection
@@ -64,6 +65,7 @@ def scene_facts(candidate: Candidate, rules: PairingRules) -> Row:
         "aerial_time": aerial.time,
         "gap_days": candidate.gap_days,
         "match_score": candidate.score,
+        "dn_offset": next((a.offset_dn for _, a in data_assets(satellite.assets)), 0.0),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,11 @@ from geo.align import align_source
 from geo.alignment import Alignment
 from geo.borrow import Neighbour, borrow_shift, find_neighbours, may_borrow
 from geo.catalog.scene import Mask
+from geo.catalog.sentinel2 import check_offset
 from geo.chips import Cell, Lattice
 from geo.cut import AlignedPair, Chip, cut_block
 from geo.decisions import PairingRules, alignment_facts, scene_facts
-from geo.errors import BandError, GeoError, GridError
+from geo.errors import BandError, GeoError, GridError, SourceError
 from geo.landcover import LandCover
 from geo.match import Candidate
 from geo.pairrow import PairData, Row, pair_identity
@@ -156,7 +158,15 @@ def _apply(grid: GeoBox, at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
 
 
 def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
-    """Register and harmonise the two scenes."""
+    """Register and harmonise the two scenes.
+
+    Raises
+    ------
+    SourceError
+        If pixels cannot be read, or contradict the offset that the catalogue gives them.
+    """
+    if any(ref.offset_dn for ref in pair.satellite):
+        _check_offset(pair.satellite)
     return align_source(
         pair.satellite,
         pair.geobox,
@@ -165,6 +175,22 @@ def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
         masks=pair.masks,
         rules=rules.align,
     )
+
+
+@lru_cache(maxsize=1024)
+def _check_offset(refs: tuple[BandRef, ...]) -> None:
+    """Refuse an offset that would make bright ground black; asked once for a scene."""
+    check = check_offset(refs)
+    if check.contradicts:
+        raise SourceError(
+            f"{refs[0].href}: its catalogue says that {refs[0].offset_dn:+g} is to be added to its "
+            f"DN, but {check.far_below_zero:.1%} of its pixels would be far below 0 then; the "
+            "offset seems to be applied already: correct the catalogue",
+            href=refs[0].href,
+            cause="doubtful_offset",
+            value=round(check.far_below_zero, 4),
+            limit=0.01,
+        )
 
 
 def borrow_alignment(
@@ -360,6 +386,9 @@ def _row(job: BlockJob, chip: Chip) -> Row:
         "similarity": chip.similarity,
         "valid_fraction": chip.valid_fraction,
         "cloud_fraction": chip.cloud_fraction,
+        "nodata_fraction": chip.nodata_fraction,
+        "saturated_fraction": chip.saturated_fraction,
+        "changed_fraction": chip.changed_fraction,
         "content": chip.content,
         "flags": list(chip.flags),
         "category": job.landcover.category_of(chip.geobox) if job.landcover else None,

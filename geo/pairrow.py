@@ -63,7 +63,10 @@ SCHEMA = pa.schema(
         pa.field("similarity", pa.float64()),
         pa.field("valid_fraction", pa.float64()),
         pa.field("cloud_fraction", pa.float64()),
-        pa.field("content", pa.float64()),  # spread of the LR chip over its noise
+        pa.field("nodata_fraction", pa.float64()),
+        pa.field("saturated_fraction", pa.float64()),
+        pa.field("changed_fraction", pa.float64()),  # ground that is different in the two
+        pa.field("content", pa.float64()),  # slope of the LR chip, in units of the residual
         pa.field("flags", pa.list_(pa.string())),  # what is worth knowing of a kept pair
         pa.field("category", pa.string()),
         pa.field("split", pa.string()),
@@ -118,6 +121,9 @@ class Row(TypedDict, total=False):
     similarity: float
     valid_fraction: float
     cloud_fraction: float
+    nodata_fraction: float
+    saturated_fraction: float
+    changed_fraction: float
     content: float
     flags: list[str]
     category: str | None
