@@ -98,12 +98,11 @@ def _parts(source: str) -> tuple[str, list[str]]:
 def _search_terms(api: Client, query: SceneQuery, known: Known) -> dict[str, Any]:
     """The query in the API's words, narrowed to what is new."""
     start, since, stamped = query.start, query.since, "updated"
-    properties = [e.item["properties"] for e in known.values() if e.item is not None]
     can_query = api.conforms_to(ConformanceClasses.QUERY)
-    if properties and can_query and (newest := _newest(properties, "updated", "created")):
+    if can_query and (newest := _newest(known, "updated", "created")):
         stamped, time = newest
         since = _later(since, time - _UPDATE_OVERLAP)
-    elif properties and (newest := _newest(properties, "datetime")):
+    elif newest := _newest(known, "datetime"):
         start = _later(start, newest[1] - _TIME_OVERLAP)
     terms: dict[str, Any] = {"datetime": SceneQuery(start=start, end=query.end).interval}
     if since and can_query:
@@ -116,14 +115,21 @@ def _search_terms(api: Client, query: SceneQuery, known: Known) -> dict[str, Any
     return {name: value for name, value in terms.items() if value is not None}
 
 
-def _newest(properties: list[dict[str, Any]], *names: str) -> tuple[str, datetime] | None:
-    """The latest of a time that all items have, and which one that is."""
-    for name in names:
-        times = [parse_time(p.get(name)) for p in properties]
-        there = [t for t in times if t is not None]
-        if len(there) == len(times):
-            return name, max(there)
-    return None
+def _newest(known: Known, *names: str) -> tuple[str, datetime] | None:
+    """The latest of a time that all known items have, and which one that is."""
+    entries = [entry for entry in known.values() if entry.text is not None]
+    prefix = f"{names[0]}: "
+    if entries and all(entry.stamp.startswith(prefix) for entry in entries):
+        latest = [parse_time(entry.stamp.removeprefix(prefix)) for entry in entries]
+        return _last(names[0], latest)
+    properties = [(entry.item or {})["properties"] for entry in entries]
+    found = (_last(name, [parse_time(p.get(name)) for p in properties]) for name in names)
+    return next((newest for newest in found if newest is not None), None)
+
+
+def _last(name: str, times: list[datetime | None]) -> tuple[str, datetime] | None:
+    there = [time for time in times if time is not None]
+    return (name, max(there)) if there and len(there) == len(times) else None
 
 
 def _later(a: datetime | None, b: datetime | None) -> datetime | None:

@@ -18,7 +18,7 @@ from geo.hrefs import is_remote
 MaskKind = Literal["scl", "cloud", "data"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Asset:
     """One file of a scene.
 
@@ -132,6 +132,22 @@ def data_assets(assets: Mapping[str, Asset]) -> Iterator[tuple[str, Asset]]:
     chosen = true or chosen
     named = {k: a for k, a in chosen.items() if a.bands}
     yield from sorted((named or chosen).items(), key=lambda pair: rank(*pair))
+
+
+def useful(assets: Mapping[str, Asset]) -> dict[str, Asset]:
+    """Assets that a scene takes bands or masks from; all of them where it takes nothing.
+
+    Publishers list dozens; a catalogue in memory needs none of the others.
+    """
+    bands: set[str] = set()
+    kept = set()
+    for key, asset in data_assets(assets):
+        if not asset.bands or not bands.issuperset(asset.bands):
+            kept.add(key)
+            bands.update(asset.bands)
+    masks = {mask.href for mask in masks_of(assets)}
+    kept |= {k for k, a in assets.items() if a.href in masks and mask_kind(k, a)} if kept else set()
+    return {key: asset for key, asset in assets.items() if key in kept} or dict(assets)
 
 
 def rank(key: str, asset: Asset) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from geo.catalog.scene import Refusal
 from geo.errors import GeoError, first_line
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One thing that a source lists: a STAC item, or why it is none.
 
@@ -23,19 +23,31 @@ class Entry:
     stamp : str
         Changes when it changes (size and time of a file, ETag, time of update). Empty: unknown,
         then it is read again each time.
-    item : dict or None
-        STAC item with absolute hrefs.
+    text : str or None
+        STAC item with absolute hrefs, as JSON: parsed it would take ten times the memory, and a
+        refresh holds all entries of a source.
     refusal : Refusal or None
     """
 
     key: str
     stamp: str
-    item: dict[str, Any] | None = None
+    text: str | None = None
     refusal: Refusal | None = None
 
     def __post_init__(self) -> None:
-        if (self.item is None) == (self.refusal is None):
+        if (self.text is None) == (self.refusal is None):
             raise ValueError(f"entry {self.key}: wanted either an item or a refusal")
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any], *, key: str, stamp: str) -> Entry:
+        """Entry of an item."""
+        text = json.dumps(item, separators=(",", ":"), default=str)
+        return cls(key=key, stamp=stamp, text=text)
+
+    @property
+    def item(self) -> dict[str, Any] | None:
+        """The item, parsed anew each time."""
+        return None if self.text is None else dict(json.loads(self.text))
 
 
 Known = Mapping[str, Entry]

@@ -64,7 +64,8 @@ def read_folder(
             f"or files ending in {', '.join(sorted(RASTER_SUFFIXES))}"
         )
     yield from items
-    taken = {a["href"] for e in items if e.item for a in e.item["assets"].values()}
+    described = [item for entry in items if (item := entry.item)]
+    taken = {asset["href"] for item in described for asset in item["assets"].values()}
     free = [p for p in rasters if str(p.absolute()) not in taken]
     yield from read_rasters(free, known, pattern, folder=folder)
 
@@ -125,7 +126,7 @@ def _raster_entry(
 
 def _entry(key: str, name: str, stamp: str, make: Callable[[], dict[str, Any]]) -> Entry:
     try:
-        return Entry(key=key, stamp=stamp, item=make())
+        return Entry.of(make(), key=key, stamp=stamp)
     except GeoError as error:
         reason = str(error.facts.get("cause", "unreadable"))
         refusal = Refusal(id=name, href=key, reason=reason, detail=error.message)

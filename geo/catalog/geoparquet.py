@@ -13,7 +13,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -51,11 +51,12 @@ def write_table(path: Path, entries: Sequence[Entry], facts: Mapping[str, Any]) 
     facts : dict
         JSON-able; given back by `read_facts`.
     """
-    items = [entry for entry in entries if entry.item is not None]
+    items = [entry for entry in entries if entry.text is not None]
     refusals = [{"key": e.key, "stamp": e.stamp, **asdict(e.refusal)} for e in entries if e.refusal]
-    table = _table(items).replace_schema_metadata(
+    table = _table(items)
+    table = table.replace_schema_metadata(
         {
-            "geo": json.dumps(_geo(items)),
+            "geo": json.dumps(_geo(table["geometry"])),
             "stac-geoparquet": json.dumps({"version": "1.1.0"}),
             "skyscale:facts": json.dumps(dict(facts)),
             "skyscale:refusals": json.dumps(refusals),
@@ -119,7 +120,7 @@ def read_table(
                 for key, stamp, text in zip(
                     *(rows.column(name).to_pylist() for name in (_KEY, _STAMP, _JSON)), strict=True
                 ):
-                    yield Entry(key=key, stamp=stamp, item=json.loads(text))
+                    yield Entry(key=key, stamp=stamp, text=text)
             else:
                 for row in rows.to_pylist():
                     item = _item_of_row(row)
@@ -200,7 +201,7 @@ def _table(entries: Sequence[Entry]) -> pa.Table:
             columns[name] = _column(name, [item["properties"].get(name) for item in items])
     columns[_KEY] = pa.array([e.key for e in entries], pa.string())
     columns[_STAMP] = pa.array([e.stamp for e in entries], pa.string())
-    columns[_JSON] = pa.array([json.dumps(item, default=str) for item in items], pa.string())
+    columns[_JSON] = pa.array([e.text for e in entries], pa.large_string())
     return pa.table(columns)
 
 
@@ -254,9 +255,9 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _geo(entries: Iterable[Entry]) -> dict[str, Any]:
+def _geo(geometries: pa.ChunkedArray) -> dict[str, Any]:
     """GeoParquet 1.1 metadata of the geometry column."""
-    kinds = {str(e.item["geometry"]["type"]) for e in entries if e.item is not None}
+    kinds = {shape.geom_type for shape in shapely.from_wkb(geometries.to_pylist())}
     covering = {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}
     column = {
         "encoding": "WKB",

@@ -15,7 +15,7 @@ from geo.catalog.query import SceneQuery
 from geo.catalog.scene import Refusal, Scene
 from geo.catalog.stac import BAD_ITEM, scene_of_item
 from geo.catalog.static import read_static
-from geo.errors import CatalogError, first_line
+from geo.errors import CatalogError
 from geo.hrefs import is_web, local_path
 
 
@@ -113,28 +113,27 @@ def scenes_of(entries: Iterable[Entry], query: SceneQuery) -> tuple[list[Scene],
     Of several items with one id the first stays; the others are refused, unless they are the
     same item met twice.
     """
-    scenes: dict[str, tuple[Scene, Entry]] = {}
-    refusals: list[Refusal] = []
-    for entry in sorted(entries, key=lambda e: e.key):
+    found: list[tuple[str, Scene]] = []
+    refusals: list[tuple[str, Refusal]] = []
+    for entry in entries:  # as they come: items are much larger than scenes
         if entry.refusal is not None:
-            refusals.append(entry.refusal)
+            refusals.append((entry.key, entry.refusal))
             continue
         try:
             scene = scene_of_item(entry.item or {})
-            wanted = query.keeps(scene)
+            if query.keeps(scene):
+                found.append((entry.key, scene))
         except BAD_ITEM as error:
-            refusals.append(
-                Refusal(id=entry.key, href=entry.key, reason="bad_item", detail=first_line(error))
-            )
-            continue
-        if not wanted:
-            continue
-        if scene.id not in scenes:
-            scenes[scene.id] = (scene, entry)
-        elif scenes[scene.id][0].assets != scene.assets:
-            detail = f"{entry.key}: its id is that of {scenes[scene.id][1].key}"
-            refusals.append(
-                Refusal(id=scene.id, href=entry.key, reason="duplicate_id", detail=detail)
-            )
-    ordered = sorted((scene for scene, _ in scenes.values()), key=lambda s: (s.time, s.id))
-    return ordered, refusals
+            refusals.append((entry.key, _refusal(entry.key, entry.key, "bad_item", str(error))))
+    first: dict[str, tuple[str, Scene]] = {}
+    for key, scene in sorted(found, key=lambda pair: pair[0]):
+        there = first.setdefault(scene.id, (key, scene))
+        if there[1].assets != scene.assets:
+            detail = f"{key}: its id is that of {there[0]}"
+            refusals.append((key, _refusal(scene.id, key, "duplicate_id", detail)))
+    ordered = sorted((scene for _, scene in first.values()), key=lambda s: (s.time, s.id))
+    return ordered, [refusal for _, refusal in sorted(refusals, key=lambda pair: pair[0])]
+
+
+def _refusal(name: str, key: str, reason: str, detail: str) -> Refusal:
+    return Refusal(id=name, href=key, reason=reason, detail=detail.partition("\n")[0])

@@ -13,7 +13,7 @@ import shapely.geometry
 from shapely.errors import ShapelyError
 
 from geo.catalog import sentinel2
-from geo.catalog.asset import Asset, is_raster, is_rendering, mask_kind, plain_key
+from geo.catalog.asset import Asset, is_raster, is_rendering, mask_kind, plain_key, useful
 from geo.catalog.entry import Entry, digest_of, refused
 from geo.catalog.query import parse_time
 from geo.catalog.scene import Scene
@@ -61,7 +61,7 @@ def entry_of_item(item: Any, key: str, *, base: str | None = None, stamp: str = 
         return refused(
             key, name if isinstance(name, str) and name else _stem(key), error, stamp=stamp
         )
-    return Entry(key=key, stamp=stamp, item=absolute)
+    return Entry.of(absolute, key=key, stamp=stamp)
 
 
 def absolute_item(item: Mapping[str, Any], base: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def scene_of_item(item: Mapping[str, Any]) -> Scene:
         id=name,
         time=_time_of(name, properties),
         footprint=footprint,
-        assets=assets,
+        assets=useful(assets),
         cloud_fraction=None if cloud_percent is None else float(cloud_percent) / 100,
         properties=properties,
     )

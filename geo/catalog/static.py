@@ -124,7 +124,7 @@ class _Walk:
             document = _fetch(link, self._client, earlier.stamp if earlier else "")
         except (GeoError, ValueError, OSError, RecursionError) as error:
             passing = isinstance(error, GeoError) and error.facts.get("cause") == "unreachable"
-            if earlier is not None and earlier.item is not None and passing:
+            if earlier is not None and earlier.text is not None and passing:
                 return earlier
             return refused(link, _name(link), error)
         if document.content is None and earlier is not None:

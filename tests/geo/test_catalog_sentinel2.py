@@ -103,7 +103,9 @@ class TestOffset:
             },
         }
         assets = scene_of_item(item).assets
-        assert [assets[k].offset_dn for k in ("B04", "SCL", "visual")] == [-1000, 0, 0]
+        assert {key: asset.offset_dn for key, asset in assets.items()} == {"B04": -1000, "SCL": 0}
+        del item["assets"]["B04"]
+        assert scene_of_item(item).assets["visual"].offset_dn == 0
 
 
 class TestPixels:
@@ -200,6 +202,11 @@ class TestRealRecords:
             assert mask.kind == "scl"
             assert "SCL" in mask.href
             assert "60m" not in mask.href
+
+    def test_a_scene_keeps_the_assets_that_it_uses(self, shared_data: Path) -> None:
+        for scene in self.scenes(shared_data, "s2_l2a_items.json"):
+            used = {ref.href for ref in scene.band_refs()} | {m.href for m in scene.masks}
+            assert {asset.href for asset in scene.assets.values()} == used
 
     def test_cogs_come_before_jpeg2000(self, shared_data: Path) -> None:
         for scene in self.scenes(shared_data, "s2_l2a_items.json"):

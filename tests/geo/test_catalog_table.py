@@ -64,7 +64,7 @@ def item(name: str, day: int = 0, *, updated: int | None = None, **properties: A
 
 
 def entry(record: Any, key: str = "") -> Entry:
-    return Entry(key=key or record["id"], stamp="1", item=record)
+    return Entry.of(record, key=key or record["id"], stamp="1")
 
 
 class TestGeoParquet:
