@@ -14,8 +14,8 @@ _INGEST_EXAMPLES = """Example: skyscale ingest --satellite scenes/satellite --ae
 
 What would be paired, on a map, without reading a pixel: add --dry-run --map my-map
 
-The best two dates of each place, same season, years apart allowed: add --dates-per-chip 2
---season-days 30 --max-gap-days 1500"""
+The best two dates of each place, other years in the same season allowed: add --dates-per-chip 2
+--season-days 30"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,7 +71,7 @@ def ingest(
     max_gap_days: Annotated[float, typer.Option(help="Most days between the two.")] = 30.0,
     season_days: Annotated[
         float | None,
-        typer.Option(help="Most days between the two days of the year, when years apart."),
+        typer.Option(help="Other years match as well, within so many days of the year."),
     ] = None,
     max_solar_gap: Annotated[
         float | None,
@@ -79,7 +79,7 @@ def ingest(
     ] = None,
     min_overlap: Annotated[
         float, typer.Option(help="Least share of the smaller footprint in common, 0-1.")
-    ] = 0.0,
+    ] = 0.01,
     max_cloud: Annotated[float, typer.Option(help="Most cloud over common ground, 0-1.")] = 0.6,
     dates_per_chip: Annotated[
         int | None, typer.Option(help="Of each aerial chip keep only the best N satellite dates.")

@@ -34,7 +34,7 @@ class IngestConfig:
     max_gap_days : float
         Most days between the two acquisitions.
     season_days : float, optional
-        Most days between the two days of the year, whatever the years.
+        Scenes of other years match as well, if their days of the year differ by no more.
     max_solar_gap : float, optional
         Most hours between the two local solar times.
     min_overlap : float
@@ -84,7 +84,7 @@ class IngestConfig:
     max_gap_days: float = 30.0
     season_days: float | None = None
     max_solar_gap: float | None = None
-    min_overlap: float = 0.0
+    min_overlap: float = 0.01
     max_cloud: float = 0.6
     dates_per_chip: int | None = None
     min_valid: float = 0.9
@@ -123,6 +123,9 @@ def match_rules(config: IngestConfig) -> MatchRules:
         return MatchRules(
             max_gap_days=config.max_gap_days,
             max_cloud=config.max_cloud,
+            min_overlap=config.min_overlap,
+            season_days=config.season_days,
+            max_solar_gap_hours=config.max_solar_gap,
             start=parse_day(config.start, "start") if config.start else None,
             end=parse_day(config.end, "end") if config.end else None,
             aoi=_read_aoi(config.aoi) if config.aoi else None,

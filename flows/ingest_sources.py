@@ -99,7 +99,7 @@ def _aerial_query(rules: MatchRules) -> SceneQuery:
     """Aerial scenes that may have a satellite partner."""
     from geo.catalog.query import SceneQuery
 
-    gap = timedelta(days=rules.max_gap_days)
+    gap = _reach(rules)
     return SceneQuery(
         start=rules.start and rules.start - gap,
         end=rules.end and rules.end + gap,
@@ -116,7 +116,7 @@ def _satellite_query(scenes: Mapping[str, Sequence[Scene]], rules: MatchRules) -
     aerials = scenes["aerial"]
     if not aerials:
         return SceneQuery(start=rules.start, end=rules.end, intersects=rules.aoi)
-    gap = timedelta(days=rules.max_gap_days)
+    gap = _reach(rules)
     start, end = min(a.time for a in aerials) - gap, max(a.time for a in aerials) + gap
     place = shapely.box(*shapely.total_bounds([a.footprint for a in aerials]))
     start = max(start, rules.start or start)
@@ -125,3 +125,8 @@ def _satellite_query(scenes: Mapping[str, Sequence[Scene]], rules: MatchRules) -
         end=max(start, min(end, rules.end or end)),
         intersects=place if rules.aoi is None else rules.aoi,
     )
+
+
+def _reach(rules: MatchRules) -> timedelta:
+    """Most time between two scenes that may match."""
+    return timedelta(seconds=max(end for _, end in rules.time_windows()))
