@@ -25,6 +25,7 @@ from geo.spectrum import (
     correlation,
     likelihood_weights,
     low_pass,
+    scatter_px,
     slope_at,
 )
 from geo.windowing import Image, Mask
@@ -208,22 +209,22 @@ def measure_window(reference: Image, target: Image, valid: Mask) -> WindowShift:
     place, peak_ratio = _find_peak(cross, window)
     under = (0.0, 0.0)
     for _ in range(_MOST_PASSES):
+        if _worth_following(place, under, valid):
+            cross, under = window.cross_spectra(place), place
         parts = _weighted(cross, window, place)
         found = climb(parts.intensity + parts.orientation, at, place)
         if found is None:
             break
         place = found
-        off = np.hypot(place[0] - under[0], place[1] - under[1])
-        if off < _FOLLOW_PX or max(map(abs, place)) > min(valid.shape) / 3:
+        if not _worth_following(place, under, valid):
             break
-        cross, under = window.cross_spectra(place), place
     similarity = correlation(cross.likeness, at, place)
-    precision = slope_at(parts.intensity + parts.orientation, at, place)
-    settled = found is not None and precision.is_peak
+    joint = parts.intensity + parts.orientation
+    settled = found is not None and slope_at(joint, at, place).is_peak
     evidence = Evidence(
         peak_ratio=peak_ratio,
         disagreement_px=_disagreement(parts, at, place),
-        scatter_px=precision.scatter_px if settled else np.inf,
+        scatter_px=scatter_px(joint, at, place) if settled else np.inf,
         similarity=similarity,
         similarity_gained=similarity - unmoved,
         valid_share=float(valid.mean()),
@@ -235,6 +236,12 @@ def measure_window(reference: Image, target: Image, valid: Mask) -> WindowShift:
         sigma_px=standard_error(evidence),
         evidence=evidence,
     )
+
+
+def _worth_following(place: tuple[float, float], under: tuple[float, float], valid: Mask) -> bool:
+    """Whether tapers lie off the content, and enough is left when they are moved."""
+    off = np.hypot(place[0] - under[0], place[1] - under[1])
+    return bool(off > _FOLLOW_PX and max(map(abs, place)) < min(valid.shape) / 3)
 
 
 def _find_peak(cross: CrossSpectra, window: Window) -> tuple[tuple[float, float], float]:
@@ -254,7 +261,7 @@ def _find_peak(cross: CrossSpectra, window: Window) -> tuple[tuple[float, float]
     around = np.arange(-_PEAK_PX, _PEAK_PX + 1)
     surface[np.ix_((row + around) % height, (col + around) % width)] = -np.inf
     second = max(float(surface.max()), 1e-12)
-    return climb(edges, at, place, steps=3) or place, first / second
+    return place, first / second
 
 
 def _signed(index: int, length: int) -> int:

@@ -10,14 +10,14 @@ import numpy as np
 # shifts (Manila, Nepal, South African mountains, a Virginia quarry, two Sentinel-2 series; clouds
 # masked and not, nodata, noise, other colours, other dates, a third of them wrongly paired) and
 # checked on others: docs/benchmarks.md, "windows".
-_INTERCEPT = -2.417
-_PER_LOG_PEAK = 1.651  # of log(peak_ratio - 1)
-_PER_PIXEL_APART = -1.922  # of disagreement_px, at most 1
-_PER_LOG_SCATTER = -1.612  # of log(scatter_px + 0.01)
+_INTERCEPT = -1.275
+_PER_LOG_PEAK = 1.734  # of log(peak_ratio - 1)
+_PER_PIXEL_APART = -2.527  # of disagreement_px, at most 1
+_PER_LOG_SCATTER = -1.239  # of log(scatter_px + 0.01)
 # Phases of neighbouring frequencies are not independent under a taper, and coherent content that
 # does not move with the ground is not noise: the scatter of phases alone promises too much.
-_SCATTER_FACTOR = 3.6
-_LEAST_SIGMA_PX = 0.01
+_SCATTER_FACTOR = 3.4
+_LEAST_SIGMA_PX = 0.015
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -93,32 +94,31 @@ class Window:
         self.valid = valid
         self.shape = transform_shape(valid.shape)
         self.frequencies = frequencies(*self.shape)
-        self._planes = [local_contrast(planes, valid) for planes in (reference, target)]
-        self._edges = [edge_orientation(planes) for planes in self._planes]
+        self._bands = len(reference)
+        contrast = local_contrast(np.stack([reference, target]), valid)
+        self._planes = np.concatenate([contrast, edge_orientation(contrast)], axis=1)
 
     def cross_spectra(self, shift_yx: tuple[float, float] = (0.0, 0.0)) -> CrossSpectra:
         """Compare what lies under tapers that follow a shift known so far."""
-        through = tapers(self.valid, shift_yx)
-        first, second = (
-            fft.rfft2(planes * taper, self.shape)
-            for planes, taper in zip(self._planes, through, strict=True)
-        )  # [C, h, w // 2 + 1]
-        counts = self.frequencies.counts
-        intensity = likeness = np.zeros(first.shape[1:], np.complex64)
-        for reference, target in zip(first, second, strict=True):
-            cross = target * np.conj(reference)
-            intensity = intensity + _whitened(cross)
-            energy = [float((np.abs(s) ** 2 @ counts).sum()) for s in (reference, target)]
-            likeness = likeness + cross / np.float32(max(np.sqrt(energy[0] * energy[1]), 1e-30))
-        edges = [
-            fft.fft2(e * taper, self.shape) for e, taper in zip(self._edges, through, strict=True)
-        ]
-        bands = np.float32(len(first))
+        through = np.stack(tapers(self.valid, shift_yx))  # [2, h, w]
+        planes = self._planes * through[:, None]  # [2, C + 2, h, w]
+        reference, target = fft.rfft2(planes, self.shape)  # [C + 2, h, w // 2 + 1]
+        cross = target * np.conj(reference)
+        bands, edges = cross[: self._bands], cross[self._bands :]
+        energy = np.einsum("kchw,kchw->kc", planes, planes).prod(axis=0)[: self._bands]  # squared
+        scale = 1 / np.maximum(np.sqrt(energy) * np.float32(np.prod(self.shape)), _TINY)
         return CrossSpectra(
-            intensity=np.asarray(intensity / bands, np.complex64),
-            orientation=_real_part(_whitened(edges[1] * np.conj(edges[0]))),
-            likeness=np.asarray(likeness / bands, np.complex64),
+            intensity=_mean([_whitened(band) for band in bands]),
+            orientation=_mean([_whitened(part) for part in edges]),
+            likeness=_mean([s * band for s, band in zip(scale, bands, strict=True)]),
         )
+
+
+def _mean(spectra: Sequence[Spectrum]) -> Spectrum:
+    total = spectra[0]
+    for spectrum in spectra[1:]:
+        total += spectrum
+    return np.asarray(total * np.float32(1 / len(spectra)))
 
 
 def _whitened(cross: Spectrum) -> Spectrum:
@@ -126,27 +126,27 @@ def _whitened(cross: Spectrum) -> Spectrum:
     return np.asarray(cross / (magnitude + np.float32(1e-6) * magnitude.max() + _TINY))
 
 
-def _real_part(spectrum: Spectrum) -> Spectrum:
-    """Half plane of the transform of the real part of what this whole plane transforms to."""
-    half = spectrum.shape[1] // 2 + 1
-    mirrored = np.roll(spectrum[::-1, ::-1], (1, 1), axis=(0, 1))[:, :half]
-    return np.asarray(np.float32(0.5) * (spectrum[:, :half] + np.conj(mirrored)))
-
-
 # --- the peak of a cross spectrum ---------------------------------------------------------------
+
+
+def _turns(at: Frequencies, shift_yx: tuple[float, float]) -> tuple[Spectrum, Spectrum]:
+    """Factors of rows and of columns that move the target back by a shift."""
+    turn = np.complex64(2j * np.pi)
+    return np.exp(turn * np.float32(shift_yx[0]) * at.y), np.exp(
+        turn * np.float32(shift_yx[1]) * at.x
+    )
 
 
 def derotated(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> Spectrum:
     """Cross spectrum as if the target were moved back by a shift."""
-    turn = np.complex64(2j * np.pi)
-    down = np.exp(turn * at.y * np.float32(shift_yx[0]))[:, None]
-    right = np.exp(turn * at.x * np.float32(shift_yx[1]))
-    return np.asarray(spectrum * down * right)
+    rows, cols = _turns(at, shift_yx)
+    return np.asarray(spectrum * rows[:, None] * cols)
 
 
 def correlation(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> float:
     """Sum of a cross spectrum over the whole plane, at a shift."""
-    return float((derotated(spectrum, at, shift_yx).real @ at.counts).sum())
+    rows, cols = _turns(at, shift_yx)
+    return float((rows @ (spectrum @ (cols * at.counts))).real)
 
 
 def coherence(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> _Float:
@@ -170,39 +170,51 @@ def likelihood_weights(of_rings: _Float, at: Frequencies) -> Image:
 
 @dataclass(frozen=True)
 class Slope:
-    """Gradient and curvature of a correlation about a shift, and the noise of the gradient."""
+    """Gradient and curvature of a correlation about a shift."""
 
     gradient: _Float  # [2]
     curvature: _Float  # [2, 2], positive at a peak
-    noise: _Float  # [2, 2]
 
     @property
     def is_peak(self) -> bool:
         """Whether the correlation falls off in every direction."""
-        return bool(self.curvature[0, 0] > 0 and np.linalg.det(self.curvature) > 0)
+        return bool(self.curvature[0, 0] > 0 and self._determinant > 0)
+
+    @property
+    def _determinant(self) -> float:
+        (yy, yx), (_, xx) = self.curvature
+        return float(yy * xx - yx * yx)
+
+    @property
+    def covariance(self) -> _Float:
+        """Inverse of the curvature."""
+        (yy, yx), (_, xx) = self.curvature
+        return np.array([[xx, -yx], [-yx, yy]]) / self._determinant
 
     @property
     def step_yx(self) -> _Float:
         """Newton's step towards the peak."""
-        return np.asarray(np.linalg.solve(self.curvature, self.gradient))
-
-    @property
-    def scatter_px(self) -> float:
-        """Standard error along an axis that the noise of the gradient shows (sandwich)."""
-        inverse = np.linalg.inv(self.curvature)
-        return float(np.sqrt(np.trace(inverse @ self.noise @ inverse) / 2))
+        return np.asarray(self.covariance @ self.gradient)
 
 
 def slope_at(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> Slope:
     """Derivatives of the correlation with respect to the shift."""
-    turned = derotated(spectrum, at, shift_yx)
+    rows, cols = _turns(at, shift_yx)
+    sums = rows[:, None] * (spectrum @ (cols[:, None] * at.moments))  # [h, 3]
     y = np.float32(2 * np.pi) * at.y
-    sine = turned.imag @ at.moments[:, :2]  # [h, 2]
     return Slope(
-        gradient=-np.array([y @ sine[:, 0], sine[:, 1].sum()], np.float64),
-        curvature=_second_moments(turned.real @ at.moments, y),
-        noise=2 * _second_moments(turned.imag**2 @ at.moments, y),
+        gradient=-np.array([y @ sums[:, 0].imag, sums[:, 1].imag.sum()], np.float64),
+        curvature=_second_moments(sums.real, y),
     )
+
+
+def scatter_px(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> float:
+    """Standard error of a peak along an axis, by the scatter of phases (sandwich estimate)."""
+    sine = derotated(spectrum, at, shift_yx).imag
+    y = np.float32(2 * np.pi) * at.y
+    noise = 2 * _second_moments(sine**2 @ at.moments, y)
+    covariance = slope_at(spectrum, at, shift_yx).covariance
+    return float(np.sqrt(np.trace(covariance @ noise @ covariance) / 2))
 
 
 def _second_moments(rows: Image, y: Image) -> _Float:
@@ -220,14 +232,14 @@ def climb(
     reach_px: float = 1.0,
 ) -> tuple[float, float] | None:
     """Peak of the correlation near a shift, by Newton's method; None where it leads away."""
-    place = np.array(start_yx, np.float64)
+    start = place = np.array(start_yx, np.float64)
     for _ in range(steps):
         slope = slope_at(spectrum, at, (place[0], place[1]))
         if not slope.is_peak:
             return None
         step = np.clip(slope.step_yx, -_FARTHEST_STEP_PX, _FARTHEST_STEP_PX)
-        place += step
-        if np.abs(place - start_yx).max() > reach_px:
+        place = place + step
+        if np.abs(place - start).max() > reach_px:
             return None
         if np.abs(step).max() < 1e-4:
             break

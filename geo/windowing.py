@@ -29,7 +29,7 @@ def local_contrast(planes: Image, valid: Mask) -> Image:
 
     Parameters
     ----------
-    planes : array, [C, h, w]
+    planes : array, [..., h, w]
     valid : array of bool, [h, w]
 
     Notes
@@ -39,11 +39,13 @@ def local_contrast(planes: Image, valid: Mask) -> Image:
     """
     rows, cols = (_hats(n) for n in valid.shape)  # [h, m], [w, n]
     seen = valid.astype(np.float32)
-    good = np.where(valid, planes, 0) if not valid.all() else planes
-    mean = good.sum(axis=(1, 2), keepdims=True) / max(1.0, float(seen.sum()))
+    good = planes if valid.all() else np.where(valid, planes, np.float32(0))
+    mean = good.sum(axis=(-2, -1), keepdims=True) / max(np.float32(1), seen.sum())
     good = (good - mean) * seen
     nodes = (rows.T @ good @ cols) / (rows.T @ seen @ cols + np.float32(1e-2))
-    return np.asarray((good - rows @ nodes @ cols.T) * seen, np.float32)
+    good -= rows @ nodes @ cols.T
+    good *= seen
+    return np.asarray(good, np.float32)
 
 
 @lru_cache(64)
@@ -54,12 +56,12 @@ def _hats(length: int) -> Image:
     return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(nodes))), np.float32)
 
 
-def edge_orientation(planes: Image) -> npt.NDArray[np.complex64]:
-    """Orientation of edges over all bands, as unit vectors of the doubled angle, [h, w].
+def edge_orientation(planes: Image) -> Image:
+    """Orientation of edges over all bands: cosine and sine of the doubled angle, [..., 2, h, w].
 
     Parameters
     ----------
-    planes : array, [C, h, w]
+    planes : array, [..., C, h, w]
 
     Notes
     -----
@@ -67,22 +69,29 @@ def edge_orientation(planes: Image) -> npt.NDArray[np.complex64]:
     1987): blind to gain, offset and even to contrast that is turned round, as between a band and
     another, or winter and summer. Flat ground gives short vectors.
     """
-    real = np.zeros(planes.shape[1:], np.float32)
-    imaginary = np.zeros_like(real)
-    for plane in planes:
-        padded = np.pad(plane, 1, mode="edge")
-        smooth = padded[:-2] + 2 * padded[1:-1] + padded[2:]
-        gx = smooth[:, 2:] - smooth[:, :-2]
-        steps = padded[2:] - padded[:-2]
-        gy = steps[:, :-2] + 2 * steps[:, 1:-1] + steps[:, 2:]
-        xx, yy = gx * gx, gy * gy
-        energy = xx.mean() + yy.mean() + _TINY  # bands count alike, whatever their units
-        real += (xx - yy) / energy
-        imaginary += (gx * gy) * (2 / energy)
-    length = np.sqrt(real * real + imaginary * imaginary)
-    floor = 0.3 * np.median(length[::3, ::3]) + np.float32(1e-12)
-    length += floor
-    return np.asarray(real / length + 1j * (imaginary / length), np.complex64)
+    *stack, bands, height, width = planes.shape
+    doubled = np.zeros((*stack, 2, height, width), np.float32)
+    cosine, sine = doubled[..., 0, :, :], doubled[..., 1, :, :]
+    padded = np.zeros((*stack, height + 2, width + 2), np.float32)  # flat ground is all around
+    for band in range(bands):
+        padded[..., 1:-1, 1:-1] = planes[..., band, :, :]
+        smooth = padded[..., :-2, :] + padded[..., 2:, :]
+        smooth += 2 * padded[..., 1:-1, :]
+        gx = smooth[..., 2:] - smooth[..., :-2]
+        steps = padded[..., 2:, :] - padded[..., :-2, :]
+        gy = steps[..., :-2] + steps[..., 2:]
+        gy += 2 * steps[..., 1:-1]
+        square = (gx + gy) * (gx - gy)
+        gy *= gx
+        # Bands count alike, whatever their units.
+        scale = 1 / (gx.std(axis=(-2, -1), keepdims=True) ** 2 + _TINY)
+        cosine += square * scale
+        sine += gy * (2 * scale)
+    length = np.sqrt(cosine * cosine + sine * sine)
+    floor = np.median(length[..., ::3, ::3], axis=(-2, -1), keepdims=True)
+    length += 0.3 * floor + np.float32(1e-12)
+    doubled /= length[..., None, :, :]
+    return doubled
 
 
 def tapers(valid: Mask, shift_yx: tuple[float, float]) -> tuple[Image, Image]:

@@ -93,22 +93,19 @@ def _shifted(write: Write, python: str, folder: Path) -> None:
             places.append((scene, window))
     answers = _ask(python, folder, jobs)
     points: list[Point] = []
-    seconds = {64: [0.0, 0.0], 128: [0.0, 0.0]}
-    counts = {64: [0, 0], 128: [0, 0]}
+    spent = {64: np.zeros(2), 128: np.zeros(2)}  # seconds, ours and theirs
     for (scene, window), answer in zip(places, answers, strict=True):
-        seconds[window][1] += answer["seconds"]
-        counts[window][1] += len(answer["points"])
         started = time.perf_counter()
-        found = list(_measure(scene, window, answer["points"]))
-        seconds[window][0] += time.perf_counter() - started
-        counts[window][0] += len(found)
+        found = list(_measure(scene, window, answer))
+        spent[window] += time.perf_counter() - started, sum(p["seconds"] for _, p in found)
         points += [_compare(scene, window, shift, point) for shift, point in found]
     _errors(write, points)
-    write("\n| window | ours, per second | AROSICS, per second | ratio |")
-    write("|---|---|---|---|")
-    for window in (64, 128):
-        ours, theirs = (counts[window][k] / seconds[window][k] for k in (0, 1))
-        write(f"| {window} px | {ours:.0f} | {theirs:.0f} | {ours / theirs:.0f} |")
+    write("\n| window | windows | ours, per second | AROSICS, per second | ratio |")
+    write("|---|---|---|---|---|")
+    for window, (ours, theirs) in spent.items():
+        count = sum(p.window == window for p in points)
+        row = f"{count} | {count / ours:.0f} | {count / theirs:.0f} | {theirs / ours:.1f}"
+        write(f"| {window} px | {row} |")
 
 
 def _scenes() -> Iterator[Shifted]:
@@ -155,7 +152,7 @@ def _write(path: Path, plane: Any, left: float = 500_000, top: float = 5_300_000
     return str(path)
 
 
-def _ask(python: str, folder: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ask(python: str, folder: Path, jobs: list[dict[str, Any]]) -> list[list[dict[str, float]]]:
     """Run AROSICS on all jobs, in one process with one thread."""
     asked, answered = folder / "jobs.json", folder / "answers.json"
     asked.write_text(json.dumps(jobs))
@@ -175,8 +172,8 @@ def _ask(python: str, folder: Path, jobs: list[dict[str, Any]]) -> list[dict[str
 
 
 def _measure(
-    scene: Shifted, window: int, points: list[dict[str, Any]]
-) -> Iterator[tuple[WindowShift, dict[str, Any]]]:
+    scene: Shifted, window: int, points: list[dict[str, float]]
+) -> Iterator[tuple[WindowShift, dict[str, float]]]:
     """Our answer for each of their points whose window lies inside the image."""
     half = window // 2
     height, width = scene.valid.shape
@@ -189,7 +186,7 @@ def _measure(
                 yield measure_window(*images, scene.valid[part]), point
 
 
-def _compare(scene: Shifted, window: int, shift: WindowShift, point: dict[str, Any]) -> Point:
+def _compare(scene: Shifted, window: int, shift: WindowShift, point: dict[str, float]) -> Point:
     truth = (scene.dy, scene.dx) if scene.cover != "wrong pair" else (np.inf, np.inf)
     ours = (shift.dy_px - truth[0], shift.dx_px - truth[1])
     # They report the correction, we where the content lies.
@@ -207,7 +204,7 @@ def _compare(scene: Shifted, window: int, shift: WindowShift, point: dict[str, A
     )
 
 
-def _accepts(point: dict[str, Any]) -> bool:
+def _accepts(point: dict[str, float]) -> bool:
     return point.get("OUTLIER", 1.0) == 0
 
 
@@ -273,7 +270,7 @@ def _own_pair(write: Write, python: str, folder: Path) -> None:
     answer = _ask(python, folder, [job])[0]
     scene = Shifted(SOURCES[0], "two dates", reference, target, valid, dy=0.0, dx=0.0)
     started = time.perf_counter()
-    found = list(_measure(scene, 256, answer["points"]))
+    found = list(_measure(scene, 256, answer))
     seconds = time.perf_counter() - started
     believed = believe([shift for shift, _ in found], RULES)
     ours = np.array([(s.dy_px, s.dx_px) for s, _ in found])
@@ -281,7 +278,7 @@ def _own_pair(write: Write, python: str, folder: Path) -> None:
     accepted = np.array([_accepts(p) for _, p in found])
     both = believed & accepted
     apart = np.hypot(*(ours[both] - theirs[both]).T)
-    rates = (len(found) / seconds, len(answer["points"]) / answer["seconds"])
+    rates = (len(found) / seconds, len(found) / sum(p["seconds"] for _, p in found))
     write("\nTheir own two dates of Sentinel-2 (window 256, step 100):\n")
     write("| | dy | dx | accepted | windows per second |")
     write("|---|---|---|---|---|")

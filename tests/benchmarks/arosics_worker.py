@@ -11,7 +11,7 @@ import time
 import warnings
 from typing import Any
 
-COLUMNS = ("X_IM", "Y_IM", "X_SHIFT_PX", "Y_SHIFT_PX", "RELIABILITY", "SSIM_IMPROVED", "OUTLIER")
+COLUMNS = ("POINT_ID", "X_IM", "Y_IM", "X_SHIFT_PX", "Y_SHIFT_PX", "RELIABILITY", "OUTLIER")
 
 
 def main() -> None:
@@ -22,13 +22,23 @@ def main() -> None:
         json.dump([match(job) for job in jobs], file)
 
 
-def match(job: dict[str, Any]) -> dict[str, Any]:
-    """Tie points of one pair and the seconds that they took, reading and set-up left out."""
+def match(job: dict[str, Any]) -> list[dict[str, float]]:
+    """Tie points of one pair, each with the seconds that its window took."""
     from arosics import COREG_LOCAL
+    from arosics.Tie_Point_Grid import Tie_Point_Grid
 
     warnings.simplefilter("ignore")
+    measure, seconds = Tie_Point_Grid._get_spatial_shifts, {}
+
+    def measure_in_time(reference: Any, target: Any, point: int, **options: Any) -> Any:
+        started = time.perf_counter()
+        answer = measure(reference, target, point, **options)
+        seconds[int(point)] = time.perf_counter() - started
+        return answer
+
+    Tie_Point_Grid._get_spatial_shifts = staticmethod(measure_in_time)
     try:
-        local = COREG_LOCAL(
+        table = COREG_LOCAL(
             job["reference"],
             job["target"],
             grid_res=job["step"],
@@ -40,15 +50,14 @@ def match(job: dict[str, Any]) -> dict[str, Any]:
             CPUs=1,
             progress=False,
             q=True,
-        )
-        started = time.perf_counter()
-        table = local.CoRegPoints_table
-        seconds = time.perf_counter() - started
-    except (RuntimeError, AssertionError, ValueError) as error:
-        return {"points": [], "seconds": 0.0, "error": str(error).splitlines()[0]}
+        ).CoRegPoints_table
+    except (RuntimeError, AssertionError, ValueError):
+        return []  # it finds nothing at all to register on
+    finally:
+        Tie_Point_Grid._get_spatial_shifts = staticmethod(measure)
     columns = [name for name in COLUMNS if name in table.columns]
-    points = [{name: float(row[name]) for name in columns} for _, row in table[columns].iterrows()]
-    return {"points": points, "seconds": seconds}
+    points = [{n: float(row[n]) for n in columns} for _, row in table[columns].iterrows()]
+    return [p | {"seconds": seconds[int(p["POINT_ID"])]} for p in points]
 
 
 if __name__ == "__main__":
