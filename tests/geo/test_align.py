@@ -271,13 +271,13 @@ def test_trial_scenes_match_their_truth(shared_data: Path, region: str) -> None:
     assert {satellite for satellite, _ in accepted} == expected[region]
     for names in accepted:
         found, want = aligned[names], truth[names]
-        assert_shift(found, want["dy"], want["dx"])
+        assert_shift(found, want["dy"], want["dx"], within=0.03)
         assert found.residual_px < 0.25
     if region == "village":
         refused = aligned["sat_20170921", "oam_zanzibar"]
         assert refused.reason == "cloud"
         assert refused.value == pytest.approx(0.85, abs=0.06)
     if region == "prairie":
-        out_of_time = {r.aerial_id for r in rejections if r.satellite_id == "sat_20140730"}
-        assert out_of_time == {a.id for a in aerials}
-        assert {r.reason for r in rejections} == {"time_gap"}
+        [late] = rejections
+        assert (late.satellite_id, late.reason) == ("sat_20140730", "time_gap")
+        assert late.aerial_id == "naip_20120731"  # the nearest miss
