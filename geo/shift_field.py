@@ -186,21 +186,23 @@ def _smooth(design: _Values, shifts: _Values, weights: _Values, penalty: _Values
     scale = weights / weights.sum() * np.count_nonzero(weights)
     normal = design.T @ (scale[:, None] * design)  # [nodes, nodes]
     right = design.T @ (scale[:, None] * shifts)  # [nodes, 2]
+    # Both matrices are diagonal in these: each smoothness then costs next to nothing.
+    kept, base = linalg.eigh(normal, normal + penalty)
+    kept = np.clip(kept, 0.0, 1.0)  # 1 where only windows speak, 0 where only smoothness does
+    in_base = base.T @ right  # [nodes, 2]
+    seen = design @ base  # [n, nodes]
     best, best_score = None, np.inf
     count = np.count_nonzero(weights)
     for smoothness in _SMOOTHNESS:
-        try:
-            factor = linalg.cho_factor(normal + smoothness * penalty)
-        except linalg.LinAlgError:
-            continue  # too few windows for so free a field
-        nodes = linalg.cho_solve(factor, right)
-        freedom = float(np.trace(linalg.cho_solve(factor, normal)))
+        share = 1 / (kept + smoothness * (1 - kept))  # [nodes]
+        freedom = float((kept * share).sum())
         if freedom >= count - 1:
             continue
-        misfit = float((scale[:, None] * (shifts - design @ nodes) ** 2).sum())
+        found = share[:, None] * in_base
+        misfit = float((scale[:, None] * (shifts - seen @ found) ** 2).sum())
         score = count * misfit / (count - freedom) ** 2
         if score < best_score:
-            best, best_score = nodes, score
+            best, best_score = base @ found, score
     if best is None:
         raise ValueError(f"{count} windows are too few for a field")
     return np.asarray(best)
