@@ -37,12 +37,16 @@ class Entry:
     def __post_init__(self) -> None:
         if (self.text is None) == (self.refusal is None):
             raise ValueError(f"entry {self.key}: wanted either an item or a refusal")
+        # JSON and file names may hold halves of characters, which no table can.
+        for name in ("key", "stamp"):
+            text = getattr(self, name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, name, text)
 
     @classmethod
-    def of(cls, item: Mapping[str, Any], *, key: str, stamp: str) -> Entry:
-        """Entry of an item."""
+    def of(cls, item: Mapping[str, Any], *, key: str, stamp: str = "") -> Entry:
+        """Entry of an item; its content is the stamp where nothing else is."""
         text = json.dumps(item, separators=(",", ":"), default=str)
-        return cls(key=key, stamp=stamp, text=text)
+        return cls(key=key, stamp=stamp or digest_of(text), text=text)
 
     @property
     def item(self) -> dict[str, Any] | None:
@@ -69,7 +73,6 @@ def refused(key: str, name: str, error: BaseException, *, stamp: str = "") -> En
 _REASONS = frozenset({"forbidden_href", "unreachable", "too_large"})
 
 
-def digest_of(item: Mapping[str, Any]) -> str:
+def digest_of(text: str) -> str:
     """Stamp of an item by its content."""
-    text = json.dumps(item, sort_keys=True, default=str)
     return "sha256: " + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -181,21 +181,24 @@ def _table(entries: Sequence[Entry]) -> pa.Table:
     box = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
     columns: dict[str, pa.Array] = {
         "type": pa.array(["Feature"] * len(items), pa.string()),
-        "stac_version": pa.array([str(i.get("stac_version", "1.1.0")) for i in items], pa.string()),
+        "stac_version": pa.array(
+            [_text(i.get("stac_version", "1.1.0")) for i in items], pa.string()
+        ),
         "stac_extensions": pa.array(
-            [[str(e) for e in i.get("stac_extensions") or ()] for i in items], pa.list_(pa.string())
+            [[_text(e) for e in i.get("stac_extensions") or ()] for i in items],
+            pa.list_(pa.string()),
         ),
         "id": pa.array([i["id"] for i in items], pa.string()),
         "geometry": pa.array([shapely.to_wkb(shape) for shape in shapes], pa.binary()),
         "bbox": pa.array(boxes, box),
         "links": pa.array(
-            [i["links"] for i in items],
+            [[{k: _text(v) for k, v in link.items()} for link in i["links"]] for i in items],
             pa.list_(pa.struct([("rel", pa.string()), ("href", pa.string())])),
         ),
         "assets": _assets(items),
-        "collection": pa.array([i.get("collection") for i in items], pa.string()),
+        "collection": pa.array([_text(i.get("collection")) for i in items], pa.string()),
     }
-    names = dict.fromkeys(name for item in items for name in item["properties"])
+    names = dict.fromkeys(name for item in items for name in item["properties"] if _is_text(name))
     for name in dict.fromkeys(("datetime", *names)):
         if name not in columns:
             columns[name] = _column(name, [item["properties"].get(name) for item in items])
@@ -209,16 +212,17 @@ def _assets(items: Sequence[Mapping[str, Any]]) -> pa.Array:
     """Assets by key, each with the fields that all publishers share."""
     fields = [("href", pa.string()), ("type", pa.string()), ("title", pa.string())]
     asset = pa.struct([*fields, ("roles", pa.list_(pa.string()))])
-    keys = dict.fromkeys(key for item in items for key in item["assets"])
+    keys = dict.fromkeys(key for item in items for key in item["assets"] if _is_text(key))
     # A struct without fields cannot be stored.
     kind = pa.struct([(key, asset) for key in keys or ("data",)])
     rows = [
         {
             key: {
                 **{name: _text(value.get(name)) for name, _ in fields},
-                "roles": [str(role) for role in value.get("roles") or ()],
+                "roles": [_text(role) for role in value.get("roles") or ()],
             }
             for key, value in item["assets"].items()
+            if _is_text(key)
         }
         for item in items
     ]
@@ -233,12 +237,10 @@ def _column(name: str, values: list[Any]) -> pa.Array:
         found = pa.array(values)
         if _storable(found.type):
             return found
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeError):
         pass
-    return pa.array(
-        [v if isinstance(v, str) or v is None else json.dumps(v, default=str) for v in values],
-        pa.string(),
-    )
+    texts = [v if isinstance(v, str) or v is None else json.dumps(v, default=str) for v in values]
+    return pa.array([_text(text) for text in texts], pa.string())
 
 
 def _storable(kind: pa.DataType) -> bool:
@@ -251,8 +253,13 @@ def _storable(kind: pa.DataType) -> bool:
     return True
 
 
+def _is_text(name: str) -> bool:
+    return bool(name) and _text(name) == name
+
+
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """Text that UTF-8 can hold; JSON may smuggle in halves of characters."""
+    return None if value is None else str(value).encode("utf-8", "replace").decode()
 
 
 def _geo(geometries: pa.ChunkedArray) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from shapely.errors import ShapelyError
 
 from geo.catalog import sentinel2
 from geo.catalog.asset import Asset, is_raster, is_rendering, mask_kind, plain_key, useful
-from geo.catalog.entry import Entry, digest_of, refused
+from geo.catalog.entry import Entry, refused
 from geo.catalog.query import parse_time
 from geo.catalog.scene import Scene
 from geo.errors import CatalogError, GeoError, SourceError
@@ -50,7 +50,6 @@ def entry_of_item(item: Any, key: str, *, base: str | None = None, stamp: str = 
     stamp : str
         By default the digest of the content.
     """
-    stamp = stamp or (digest_of(item) if isinstance(item, dict) else "")
     try:
         if not (isinstance(item, dict) and item.get("type") == "Feature"):
             raise CatalogError("not a STAC item")
@@ -103,6 +102,8 @@ def scene_of_item(item: Mapping[str, Any]) -> Scene:
     name = item.get("id")
     if not (isinstance(name, str) and name):
         raise CatalogError(f"an item's id is {name!r}; wanted a name")
+    if not name.isprintable():
+        raise CatalogError(f"an item's id is {name!r}; wanted printable characters")
     if item.get("geometry") is None:
         raise CatalogError(f"item {name} has no geometry")
     footprint = shapely.make_valid(shapely.geometry.shape(item["geometry"]))

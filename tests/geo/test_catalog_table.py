@@ -136,6 +136,19 @@ class TestGeoParquet:
         write_table(path, [entry(r) for r in records], {"a": 1})
         assert [e.item for e in read_table(str(path))] == records
 
+    def test_half_characters_of_a_stranger_break_nothing(self, tmp_path: Path) -> None:
+        half = "\ud800"
+        odd = item("odd", platform=half, **{half: 1, "": 2, "id": "x", "skyscale:key": "x"})
+        odd |= {"collection": half, "stac_version": half, "stac_extensions": [half]}
+        odd["assets"]["red"] |= {"title": half, "roles": ["data", half]}
+        odd["assets"][half] = {"href": "./b.tif"}
+        listed = {"type": "FeatureCollection", "features": [odd, item("good"), item(f"id{half}")]}
+        (tmp_path / "items.json").write_text(json.dumps(listed))
+        found = refresh_scenes(str(tmp_path / "items.json"), tmp_path / "t.parquet")
+        assert [s.id for s in found[0]] == ["good", "odd"]
+        assert [r.reason for r in found[1]] == ["bad_item"]
+        assert facts(read_scenes(str(tmp_path / "t.parquet")))[0] == facts(found)[0]
+
     def test_a_query_is_answered_by_the_columns(self, tmp_path: Path) -> None:
         path = tmp_path / "scenes.parquet"
         write_table(path, [entry(item(f"s{n}", n)) for n in range(10)], {})
