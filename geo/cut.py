@@ -18,6 +18,7 @@ from scipy import ndimage
 from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
+from geo.chipshift import measure_chips
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import ColourFit
 from geo.quality import find_patches, type_maximum
@@ -46,12 +47,15 @@ class CutRules:
     min_content : float
         Chips with less slope than this, in units of the scene's noise, are flagged
         ``low_content``: there is nothing on them but noise.
+    max_residual_px : float
+        Most shift, in LR pixels, that a chip by itself may still show.
     """
 
     min_valid: float = 0.9
     min_similarity: float = 0.6
     max_changed: float = 0.2
     min_content: float = 1.3
+    max_residual_px: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.min_valid <= 1:
@@ -60,8 +64,9 @@ class CutRules:
             raise ValueError(f"min_similarity is {self.min_similarity:g}; wanted -1 to 1")
         if not 0 <= self.max_changed <= 1:
             raise ValueError(f"max_changed is {self.max_changed:g}; wanted 0 to 1")
-        if self.min_content < 0:
-            raise ValueError(f"min_content is {self.min_content:g}; wanted 0 or more")
+        for name in ("min_content", "max_residual_px"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"{name} is {value:g}; wanted 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,8 @@ class Chip:
         What takes good pixels away; they may overlap.
     similarity, changed_fraction, content : float
         See `geo.similarity.Comparison`.
+    residual_px : float
+        Shift that the chip by itself still shows, in LR pixels; NaN where it shows too little.
     flags : tuple of str
         What a user may want to know of a chip that is kept: ``low_content``, ``saturated``.
     reason, value, limit
@@ -101,6 +108,7 @@ class Chip:
     saturated_fraction: float = 0.0
     changed_fraction: float = 0.0
     content: float = 0.0
+    residual_px: float = float("nan")
     flags: tuple[str, ...] = ()
     reason: str | None = None
     value: float | None = None
@@ -172,6 +180,7 @@ def cut_block(
             similarity=float(facts.same.similarity[i]),
             changed_fraction=float(facts.same.changed_fraction[i]),
             content=float(facts.same.content[i]),
+            residual_px=float(facts.residual_px[i]),
         )
         chips.append(judge_chip(chip, rules))
     return chips
@@ -271,6 +280,7 @@ class _Facts:
     nodata_fraction: _Shares
     saturated_fraction: _Shares
     same: Comparison
+    residual_px: _Shares
 
 
 def _measure(stacks: _Stacks, pair: AlignedPair) -> _Facts:
@@ -289,6 +299,7 @@ def _measure(stacks: _Stacks, pair: AlignedPair) -> _Facts:
         nodata_fraction=1 - there.mean(axis=(1, 2)),
         saturated_fraction=hot.mean(axis=(1, 2)),
         same=same,
+        residual_px=measure_chips(stacks.lr, seen, good & stacks.lr_valid),
     )
 
 
@@ -309,7 +320,7 @@ def judge_chip(chip: Chip, rules: CutRules) -> Chip:
     """Keep or refuse a measured chip: enough good pixels, and the same ground in both.
 
     Reasons: ``cloud``, ``nodata`` or ``saturated``, whichever takes most ground away;
-    ``dissimilar_content``; ``changed_ground`` for a part of the chip.
+    ``misregistered``; ``dissimilar_content``; ``changed_ground`` for a part of the chip.
     """
     flags = [("low_content", chip.content < rules.min_content)]
     flags.append(("saturated", chip.saturated_fraction > 0))
@@ -322,6 +333,8 @@ def judge_chip(chip: Chip, rules: CutRules) -> Chip:
         }
         reason = max(lost, key=lambda name: lost[name])
         value, limit = chip.valid_fraction, rules.min_valid
+    elif chip.residual_px > rules.max_residual_px:
+        reason, value, limit = "misregistered", chip.residual_px, rules.max_residual_px
     elif chip.similarity < rules.min_similarity:
         reason, value, limit = "dissimilar_content", chip.similarity, rules.min_similarity
     elif chip.changed_fraction > rules.max_changed:

@@ -383,6 +383,7 @@ def _row(job: BlockJob, chip: Chip) -> Row:
         "right": bounds.right,
         "top": bounds.top,
         **alignment_facts(job.alignment, chip.geobox),
+        **({"residual_px": chip.residual_px} if np.isfinite(chip.residual_px) else {}),
         "similarity": chip.similarity,
         "valid_fraction": chip.valid_fraction,
         "cloud_fraction": chip.cloud_fraction,
