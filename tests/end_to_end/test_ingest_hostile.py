@@ -30,7 +30,7 @@ REASONS = {
     "truncated": "unreadable",
     "zero_bytes": "unreadable",
     "html": "unreadable",
-    "wrong_crs": "no_overlap",
+    "wrong_crs": "missing_band",  # it meets nothing but a picture of the whole world
     "all_nodata": "nodata",
     "nan": "nodata",
     "complex": "complex",
