@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import shapely
 
-from geo import raster_io
+from geo import raster_door
 from geo.catalog.http import HttpClient, HttpRules
 from geo.catalog.query import SceneQuery
 from geo.catalog.scene import Refusal, Scene
@@ -305,13 +305,13 @@ class TestPixels:
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(raster_io, "_WAITS_S", (0.01, 0.02, 0.05, 0.1))
+        monkeypatch.setattr(raster_door, "_WAITS_S", (0.01, 0.02, 0.05, 0.1))
         options = {
             "GDAL_HTTP_LOW_SPEED_TIME": 1,
             "GDAL_HTTP_RETRY_DELAY": 0.05,
             "GDAL_HTTP_TIMEOUT": 3,
         }
-        monkeypatch.setattr(raster_io, "_REMOTE_OPTIONS", raster_io._REMOTE_OPTIONS | options)
+        monkeypatch.setattr(raster_door, "_REMOTE_OPTIONS", raster_door._REMOTE_OPTIONS | options)
 
     @pytest.fixture
     def image(self) -> Any:

@@ -21,12 +21,13 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geo import raster_io
+from geo import raster_door
 from geo.catalog.http import HttpRules
 from geo.catalog.sources import read_scenes
 from geo.errors import CatalogError, GeoError, SourceError
 from geo.hrefs import check_href, is_remote, resolve_href, safe_name
-from geo.raster_io import BLOCK_LIMIT_BYTES, inspect_raster, read_file, read_window
+from geo.raster_door import BLOCK_LIMIT_BYTES
+from geo.raster_io import inspect_raster, read_file, read_window
 from tests.servers.stac_server import StacServer
 
 QUICK = HttpRules(first_wait_s=0.01, read_timeout_s=1.0, attempts=2)
@@ -35,7 +36,7 @@ CANARY = 77
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raster_io, "_WAITS_S", (0.01,))
+    monkeypatch.setattr(raster_door, "_WAITS_S", (0.01,))
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
-from geo import raster_io
+from geo import raster_door, raster_io
 from geo.errors import BandError, GeoError, GridError, SourceError
+from geo.raster_door import retried
 from geo.raster_io import (
     BandRef,
     add_offset,
@@ -26,7 +27,6 @@ from geo.raster_io import (
     raster_shape,
     read_file,
     read_window,
-    retried,
     source_geobox,
     source_refs,
 )
@@ -242,7 +242,7 @@ def test_remote_reads_are_bounded_in_time_and_local_ones_unchanged(
 ) -> None:
     with open_raster(rasters.write(tmp_path / "a.tif", noise(), small)):
         assert not [k for k in rasterio.env.getenv() if k.startswith("GDAL_HTTP")]
-    options = raster_io._REMOTE_OPTIONS
+    options = raster_door._REMOTE_OPTIONS
     for name in ("CONNECTTIMEOUT", "TIMEOUT", "LOW_SPEED_TIME", "LOW_SPEED_LIMIT", "MAX_RETRY"):
         assert options[f"GDAL_HTTP_{name}"]
 
@@ -439,3 +439,22 @@ def test_alpha_is_told_by_its_colour(rasters: ModuleType, tmp_path: Path, small:
     with rasterio.open(href, "r+") as file:
         file.colorinterp = (ColorInterp.alpha, ColorInterp.gray)
     assert inspect_raster(href).indexes == (2,)
+
+
+def test_a_file_is_described_anew_when_it_or_what_lies_beside_it_changes(
+    rasters: ModuleType, tmp_path: Path, small: GeoBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    inspect = raster_io._inspect
+    monkeypatch.setattr(raster_io, "_inspect", lambda href: opened.append(href) or inspect(href))
+    href = rasters.write(tmp_path / "a.tif", noise(), small, bands=("a", "b", "c"))
+    assert inspect_raster(href) == inspect_raster(href)
+    assert len(opened) == 1
+    rasters.write(tmp_path / "a.tif", noise(), small, bands=("x", "y", "z"))
+    assert inspect_raster(href).bands == ("x", "y", "z")
+    with rasterio.open(href, "r+") as file:
+        file.write_mask(np.ones((12, 15), bool))  # in a file of its own beside it
+    assert inspect_raster(href).has_mask
+    Path(href).unlink()
+    with pytest.raises(SourceError, match="no such file"):
+        inspect_raster(href)
