@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from odc.geo.geobox import GeoBox
@@ -96,3 +97,12 @@ class Lattice:
         rows, cols = self.window(cell, geobox)
         shifted = geobox.translate_pix(cols.start, rows.start)
         return GeoBox((self.lr_size, self.lr_size), shifted.affine, geobox.crs)
+
+
+def blocks_of(cells: Sequence[Cell], *, side: tuple[int, int] = (8, 16)) -> Iterator[list[Cell]]:
+    """Neighbouring cells together, at most as many as one part of the store holds."""
+    blocks: dict[tuple[int, int], list[Cell]] = {}
+    for cell in cells:
+        blocks.setdefault((cell.row // side[0], cell.col // side[1]), []).append(cell)
+    for key in sorted(blocks):
+        yield blocks[key]

@@ -6,8 +6,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
-from odc.geo.geobox import GeoBox
-
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.asset import Asset, data_assets
 from geo.catalog.scene import Refusal
@@ -73,8 +71,8 @@ def _first_href(assets: dict[str, Asset]) -> str:
     return next(iter(assets.values())).href
 
 
-def alignment_facts(alignment: Alignment, window: GeoBox | None = None) -> Row:
-    """What a row says of how its scenes were aligned, there where a chip lies."""
+def alignment_facts(alignment: Alignment) -> Row:
+    """What a row says of how its scenes were aligned."""
     facts: Row = {
         "dy_px": alignment.dy_px,
         "dx_px": alignment.dx_px,
@@ -82,9 +80,6 @@ def alignment_facts(alignment: Alignment, window: GeoBox | None = None) -> Row:
         "residual_px": alignment.residual_px,
         "shift_origin": alignment.origin,
     }
-    if window is not None and alignment.field is not None:
-        dy, dx = alignment.field.over(window).mean(axis=(1, 2))
-        facts |= {"dy_px": float(dy), "dx_px": float(dx)}
     if (fit := alignment.colours) is not None:
         facts |= {
             "gains": list(fit.gains),

@@ -1,8 +1,8 @@
-"""From two matching scenes to rows of the pair store: align, cut, write, list what was refused."""
+"""Two matching scenes on their way to pairs: looked at, aligned, laid out in cells."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,15 +18,11 @@ from geo.borrow import Neighbour, borrow_shift, find_neighbours, may_borrow
 from geo.catalog.scene import Mask
 from geo.catalog.sentinel2 import check_offset
 from geo.chips import Cell, Lattice
-from geo.cut import AlignedPair, Chip, cut_block
-from geo.decisions import PairingRules, alignment_facts, scene_facts
+from geo.decisions import PairingRules
 from geo.errors import BandError, GeoError, GridError, SourceError
-from geo.landcover import LandCover
 from geo.match import Candidate
-from geo.pairrow import PairData, Row, pair_identity
-from geo.pairstore import PairStore
+from geo.pairrow import pair_identity
 from geo.raster_io import BandRef, inspect_raster, source_geobox
-from geo.splits import SplitRule
 
 # An aerial image coarser than this many HR pixels has no detail to teach.
 _COARSEST_HR_PX = 1.6
@@ -315,87 +311,3 @@ def first_dtype(candidates: Sequence[Candidate], rules: PairingRules) -> str | N
     if error is not None:
         raise error
     return None
-
-
-def blocks_of(cells: Sequence[Cell], *, side: tuple[int, int] = (8, 16)) -> Iterator[list[Cell]]:
-    """Neighbouring cells together, at most as many as one part of the store holds."""
-    blocks: dict[tuple[int, int], list[Cell]] = {}
-    for cell in cells:
-        blocks.setdefault((cell.row // side[0], cell.col // side[1]), []).append(cell)
-    for key in sorted(blocks):
-        yield blocks[key]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockJob:
-    """Everything a worker needs to cut a block of cells into the store."""
-
-    pair: ScenePair
-    alignment: Alignment
-    rules: PairingRules
-    cells: tuple[Cell, ...]
-    store: str
-    split_rule: SplitRule
-    landcover: LandCover | None
-    run_name: str
-
-
-def pair_block(job: BlockJob) -> list[Row]:
-    """Cut a block, write its good chips as one part, and return a row for each cell."""
-    pair, rules = job.pair, job.rules
-    aligned = AlignedPair(
-        satellite=pair.satellite,
-        aerial=pair.aerial,
-        geobox=pair.geobox,
-        masks=pair.masks,
-        alignment=job.alignment,
-        scale=rules.scale,
-    )
-    chips = cut_block(aligned, lattice_of(pair, rules), job.cells, rules.cut)
-    good = [_pair_data(job, chip) for chip in chips if chip.reason is None]
-    refused = [_row(job, chip) for chip in chips if chip.reason is not None]
-    return [*PairStore.open(job.store).write_part(good), *refused]
-
-
-def _pair_data(job: BlockJob, chip: Chip) -> PairData:
-    return PairData(row=_row(job, chip), lr=chip.lr, hr=chip.hr, valid=chip.valid)
-
-
-def _row(job: BlockJob, chip: Chip) -> Row:
-    """Row of a chip, kept or refused."""
-    pair, rules = job.pair, job.rules
-    crs = str(pair.geobox.crs)
-    bounds = chip.geobox.boundingbox
-    satellite, aerial = pair.candidate.satellite, pair.candidate.aerial
-    row: Row = {
-        **scene_facts(pair.candidate, rules),
-        "identity": pair_identity(
-            satellite.id, aerial.id, crs, chip.cell.row, chip.cell.col, rules.scale
-        ),
-        "kind": "pair" if chip.reason is None else "rejection",
-        "crs": crs,
-        "resolution_x": pair.geobox.affine.a,
-        "resolution_y": -pair.geobox.affine.e,
-        "row": chip.cell.row,
-        "col": chip.cell.col,
-        "left": bounds.left,
-        "bottom": bounds.bottom,
-        "right": bounds.right,
-        "top": bounds.top,
-        **alignment_facts(job.alignment, chip.geobox),
-        **({"residual_px": chip.residual_px} if np.isfinite(chip.residual_px) else {}),
-        "similarity": chip.similarity,
-        "valid_fraction": chip.valid_fraction,
-        "cloud_fraction": chip.cloud_fraction,
-        "nodata_fraction": chip.nodata_fraction,
-        "saturated_fraction": chip.saturated_fraction,
-        "changed_fraction": chip.changed_fraction,
-        "content": chip.content,
-        "flags": list(chip.flags),
-        "category": job.landcover.category_of(chip.geobox) if job.landcover else None,
-        "split": job.split_rule.split_of(chip.cell, crs),
-        "ingested_by": job.run_name,
-    }
-    if chip.reason is not None:
-        row |= {"reason": chip.reason, "value": chip.value, "limit": chip.limit}
-    return row

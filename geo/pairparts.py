@@ -55,6 +55,8 @@ def write_part(folder: Path, pairs: Sequence[PairData]) -> str:
                 # Bits of a plane's DN vary slowly: shuffled by bit they pack best.
                 compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
                 zarr_format=3,
+                # One file, no folders within folders: each would be forced to disk by itself.
+                chunk_key_encoding={"name": "default", "separator": "."},
                 # Pairs of nothing but zeros are written too, so that what is missing is lost.
                 config={"write_empty_chunks": True},
             )

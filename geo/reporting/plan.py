@@ -12,13 +12,12 @@ from odc.geo.geobox import GeoBox
 from geo.align import align_ground
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
-from geo.chips import Cell, Lattice
+from geo.chips import Cell, Lattice, blocks_of
 from geo.errors import GridError, ReportError
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import HarmoniseRules
 from geo.landcover import LandCover
 from geo.pairconfig import default_data_range
-from geo.pairing import blocks_of
 from geo.raster_io import Pixels, Source, inspect_raster, read_window, source_geobox
 from geo.sensor import degrade
 from geo.splits import SplitRule

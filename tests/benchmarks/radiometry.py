@@ -23,20 +23,12 @@ from scipy import ndimage
 from geo.brightness import learn_brightness
 from geo.catalog.scene import Mask
 from geo.catalog.sources import read_scenes
-from geo.chips import Cell
+from geo.chips import Cell, blocks_of
 from geo.cut import AlignedPair, Chip, CutRules, colours_of, cut_block
 from geo.decisions import PairingRules
 from geo.harmonise import METHODS, HarmoniseRules, Method
 from geo.match import MatchRules, match_scenes
-from geo.pairing import (
-    ScenePair,
-    align_pair,
-    blocks_of,
-    cells_of,
-    common_bands,
-    inspect_pair,
-    lattice_of,
-)
+from geo.pairing import ScenePair, align_pair, cells_of, common_bands, inspect_pair, lattice_of
 from geo.quality import RIM_PX, screen_masks
 from geo.raster_io import inspect_raster, read_window
 from geo.scenes.make import ScenesConfig, make_scenes

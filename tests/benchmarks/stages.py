@@ -11,18 +11,12 @@ import numpy as np
 import torch
 
 from geo.catalog.sources import read_scenes
-from geo.chips import Cell
+from geo.chips import Cell, blocks_of
 from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes
+from geo.pairblock import BlockJob, pair_block
 from geo.pairconfig import StoreConfig
-from geo.pairing import (
-    BlockJob,
-    align_pair,
-    blocks_of,
-    cells_of,
-    inspect_pair,
-    pair_block,
-)
+from geo.pairing import align_pair, cells_of, inspect_pair
 from geo.pairstore import PairStore
 from geo.reporting.plan import plan_report
 from geo.reporting.tiles import score_batch

@@ -16,22 +16,20 @@ from hypothesis import strategies as st
 
 from geo.catalog.folder import lonlat_footprint
 from geo.catalog.scene import Asset, Scene
-from geo.chips import Cell
+from geo.chips import Cell, blocks_of
 from geo.decisions import PairingRules
 from geo.errors import BandError, GeoError, GridError, SourceError
 from geo.landcover import LandCover
 from geo.match import Candidate, MatchRules, match_scenes
+from geo.pairblock import BlockJob, pair_block
 from geo.pairconfig import StoreConfig
 from geo.pairing import (
-    BlockJob,
     align_pair,
-    blocks_of,
     cells_of,
     common_bands,
     first_dtype,
     inspect_pair,
     lattice_of,
-    pair_block,
     unknown_cells,
 )
 from geo.pairrow import pair_identity
