@@ -7,25 +7,23 @@ pure function of its scenes, and rows are ordered by identity, not by arrival.
 
 from __future__ import annotations
 
-import math
-import time
 from bisect import insort
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flows.console import LOGGER, say
 from flows.ingest_books import DateBook, ShiftBook, alignment_of_row, decided_scenes
-from geo.errors import GeoError, StoreError
+from flows.ingest_progress import Progress
+from flows.ingest_work import Block, align, borrow, cut, result_of
+from geo.errors import GeoError
 
 if TYPE_CHECKING:
     from geo.alignment import Alignment
     from geo.decisions import PairingRules
     from geo.landcover import LandCover
     from geo.match import Candidate
-    from geo.pairing import BlockJob, ScenePair
+    from geo.pairing import ScenePair
     from geo.pairrow import Row
     from geo.pairstore import PairStore
 
@@ -33,8 +31,10 @@ if TYPE_CHECKING:
 _ROWS_A_COMMIT = 1024
 # Pieces of work for each thread: while rows are committed here, the workers have enough to do.
 _AHEAD = 3
-# Number of the alignment among the pieces of work of a scene pair; blocks count from 0.
+# Where the error of an alignment stands among those of blocks, which count from 0.
 _ALIGNMENT = -1
+# Blocks of one piece of work, at most: while one is written, the next is cut.
+_MOST_BLOCKS = 4
 # Retries are for workers that die; what is wrong with a file comes back as a result.
 _RETRIES = 2
 
@@ -73,7 +73,7 @@ class _Work:
     outcome: Outcome
     stage: str = "coming"
     pair: ScenePair | None = None
-    jobs: deque[tuple[int, BlockJob]] = field(default_factory=deque)
+    jobs: deque[list[Block]] = field(default_factory=deque)
     blocks: int = 0
     blocks_done: int = 0
     chips: int = 0
@@ -128,14 +128,14 @@ class PairingLine:
                 self._work[index].stage = "finished"
                 self._shifts.add(index, alignment)
         self._flight = as_completed()
-        self._doing: dict[str, tuple[int, int]] = {}
+        self._doing: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._threads = max(1, sum(client.nthreads().values()))
         self._next = 0
         self._busy: list[int] = []  # aligning, borrowing or cutting, best first
         self._ready: deque[int] = deque()  # those that may have become able to go on
         self._rows: list[Row] = []
         done = [work.stage == "finished" for work in self._work]
-        self._progress = _Progress(candidates, done)
+        self._progress = Progress(candidates, done)
 
     def __iter__(self) -> Iterator[Outcome]:
         """Outcomes in the order of the candidates; rows may still wait for `flush`."""
@@ -143,8 +143,8 @@ class PairingLine:
             while work.stage != "finished":
                 self._fill()
                 future = next(self._flight)
-                index, block = self._doing.pop(future.key)
-                self._take(index, block, _result_of(future))
+                index, blocks = self._doing.pop(future.key)
+                self._take(index, blocks, result_of(future))
                 future.release()
             yield work.outcome
 
@@ -164,8 +164,9 @@ class PairingLine:
     def _cut_next(self) -> bool:
         for index in self._busy:
             if jobs := self._work[index].jobs:
-                number, job = jobs.popleft()
-                self._submit(index, number, _cut, job, self._landcover)
+                blocks = jobs.popleft()
+                numbers = tuple(number for number, _ in blocks)
+                self._submit(index, numbers, cut, blocks, self._landcover)
                 return True
         return False
 
@@ -177,48 +178,61 @@ class PairingLine:
         index, self._next = self._next, self._next + 1
         self._begin(index, "aligning")
         candidate, dtype = self._work[index].outcome.candidate, self._store.config.dtype
-        self._submit(index, _ALIGNMENT, _align, candidate, self._rules, dtype)
+        self._submit(index, (), align, candidate, self._rules, dtype)
         return True
 
     def _begin(self, index: int, stage: str) -> None:
         self._work[index].stage = stage
         insort(self._busy, index)
 
-    def _submit(self, index: int, block: int, work: Any, *arguments: Any) -> None:
+    def _submit(self, index: int, blocks: tuple[int, ...], work: Any, *arguments: Any) -> None:
+        """Give a worker the alignment of a scene pair, or some of its blocks."""
         # What comes first in the list is worked on first.
         future = self._client.submit(
             work, *arguments, pure=False, retries=_RETRIES, priority=-index
         )
-        self._doing[future.key] = (index, block)
+        self._doing[future.key] = (index, blocks)
         self._flight.add(future)
 
-    def _take(self, index: int, block: int, result: Any) -> None:
+    def _take(self, index: int, blocks: tuple[int, ...], result: Any) -> None:
         """Note what a worker brings, and see who can go on."""
-        work = self._work[index]
-        if isinstance(result, GeoError):
-            work.errors[block] = result
-        elif block == _ALIGNMENT:
-            work.pair, work.outcome.alignment = result
+        if not blocks:
+            self._take_alignment(index, self._work[index], result)
+        elif isinstance(result, GeoError):  # nobody foresaw it, so it stopped all of them
+            self._take_blocks(index, self._work[index], [(n, result) for n in blocks])
         else:
-            self._rows += result
-            self._dates.add(index, result)
-            work.outcome.counts.update(row.get("reason") or "pairs" for row in result)
-        if block == _ALIGNMENT:
-            self._busy.remove(index)
-            borrowed = work.stage == "borrowing"
-            work.stage = "aligned"
-            self._ready.append(index)
-            if not borrowed:
-                self._ready.extend(self._shifts.add(index, work.outcome.alignment))
-        else:
-            work.blocks_done += 1
-            self._progress.block_done(index, work)
-            if work.blocks_done == work.blocks:
-                self._finish(index)
+            self._take_blocks(index, self._work[index], result)
         while self._ready:
             self._go_on(self._ready.popleft())
         if len(self._rows) >= _ROWS_A_COMMIT:
             self.flush()
+
+    def _take_alignment(self, index: int, work: _Work, result: Any) -> None:
+        if isinstance(result, GeoError):
+            work.errors[_ALIGNMENT] = result
+        else:
+            work.pair, work.outcome.alignment = result
+        self._busy.remove(index)
+        borrowed = work.stage == "borrowing"
+        work.stage = "aligned"
+        self._ready.append(index)
+        if not borrowed:
+            self._ready.extend(self._shifts.add(index, work.outcome.alignment))
+
+    def _take_blocks(
+        self, index: int, work: _Work, result: Sequence[tuple[int, list[Row] | GeoError]]
+    ) -> None:
+        for number, rows in result:
+            if isinstance(rows, GeoError):
+                work.errors[number] = rows
+                continue
+            self._rows += rows
+            self._dates.add(index, rows)
+            work.outcome.counts.update(row.get("reason") or "pairs" for row in rows)
+        work.blocks_done += len(result)
+        self._progress.blocks_done(index, work.blocks_done / work.blocks, work.chips)
+        if work.blocks_done == work.blocks:
+            self._finish(index)
 
     def _go_on(self, index: int) -> None:
         """Take an aligned scene pair further, if nobody has to be waited for."""
@@ -230,9 +244,7 @@ class PairingLine:
         elif self._shifts.wants(index, alignment):
             if (neighbours := self._shifts.neighbours(index)) is not None:
                 self._begin(index, "borrowing")
-                self._submit(
-                    index, _ALIGNMENT, _borrow, work.pair, alignment, neighbours, self._rules
-                )
+                self._submit(index, (), borrow, work.pair, alignment, neighbours, self._rules)
         elif not alignment.accepted:
             self._finish(index)
         elif all(self._work[other].stage == "finished" for other in self._dates.better(index)):
@@ -241,15 +253,17 @@ class PairingLine:
                 self._finish(index)
 
     def _plan_blocks(self, index: int, work: _Work, pair: ScenePair, alignment: Alignment) -> None:
-        from geo.pairing import BlockJob, blocks_of, unknown_cells
+        from geo.chips import blocks_of
+        from geo.pairblock import BlockJob
+        from geo.pairing import unknown_cells
 
         self._begin(index, "cutting")
         cells = unknown_cells(pair, self._rules, self._known)
         wanted = self._dates.wanted(index, cells, str(pair.geobox.crs))
         if left_out := len(cells) - len(wanted):
             work.outcome.counts["enough_dates"] = left_out
-        for number, block in enumerate(blocks_of(wanted)):
-            job = BlockJob(
+        jobs = [
+            BlockJob(
                 pair=pair,
                 alignment=alignment,
                 rules=self._rules,
@@ -259,8 +273,12 @@ class PairingLine:
                 landcover=None,
                 run_name=self._run_name,
             )
-            work.jobs.append((number, job))
-        work.blocks, work.chips = len(work.jobs), len(wanted)
+            for block in blocks_of(wanted)
+        ]
+        size = min(_MOST_BLOCKS, max(1, len(jobs) // (2 * self._threads)))  # some for everybody
+        numbered = list(enumerate(jobs))
+        work.jobs.extend(numbered[i : i + size] for i in range(0, len(jobs), size))
+        work.blocks, work.chips = len(jobs), len(wanted)
 
     def _finish(self, index: int) -> None:
         """Say in a last row that all chips are there, or why not."""
@@ -286,107 +304,3 @@ class PairingLine:
         work.stage, work.pair = "finished", None
         self._ready.extend(self._dates.waiting_for(index))
         self._progress.scenes_done(index, work.chips)
-
-
-def _align(
-    candidate: Candidate, rules: PairingRules, dtype: str
-) -> tuple[ScenePair, Alignment] | GeoError:
-    """Register and harmonise, on a worker."""
-    from geo.pairing import align_pair, inspect_pair
-
-    try:
-        pair = inspect_pair(candidate, rules)
-        if pair.dtype != dtype:
-            raise GeoError(
-                f"{candidate.satellite.id} holds {pair.dtype}; the store holds {dtype}",
-                cause="other_dtype",
-            )
-        return pair, align_pair(pair, rules)
-    except GeoError as error:
-        return error
-
-
-def _borrow(
-    pair: ScenePair,
-    refused: Alignment,
-    neighbours: Sequence[tuple[Candidate, Alignment]],
-    rules: PairingRules,
-) -> tuple[ScenePair, Alignment] | GeoError:
-    """Align by what the neighbours found, on a worker."""
-    from geo.pairing import borrow_alignment
-
-    try:
-        return pair, borrow_alignment(pair, refused, neighbours, rules)
-    except GeoError as error:
-        return error
-
-
-def _cut(job: BlockJob, landcover: LandCover | None) -> list[Row] | GeoError:
-    """Cut a block into the store, on a worker."""
-    from geo.pairing import pair_block
-
-    try:
-        return pair_block(replace(job, landcover=landcover))
-    except StoreError:
-        raise
-    except GeoError as error:
-        return error
-
-
-def _result_of(future: Any) -> Any:
-    """Result of a worker; what nobody foresaw is the failure of one scene pair, not of the run."""
-    try:
-        return future.result()
-    except (StoreError, CancelledError):
-        raise  # no scene's fault
-    except Exception as error:
-        LOGGER.warning("ingest: unexpected %s", type(error).__name__, exc_info=error)
-        return GeoError(f"{type(error).__name__}: {error}", cause="failed")
-
-
-class _Progress:
-    """How far the whole run is, by ground: chips of scenes not yet looked at are unknown."""
-
-    def __init__(self, candidates: Sequence[Candidate], known: Sequence[bool]) -> None:
-        self._ground = [
-            0.0 if skip else _ground_size(c) for c, skip in zip(candidates, known, strict=True)
-        ]
-        self._done = [0.0] * len(candidates)
-        self._total = sum(self._ground) or 1.0
-        self._scenes, self._chips = sum(known), 0
-        self._start = self._last = time.monotonic()
-
-    def block_done(self, index: int, work: _Work) -> None:
-        self._done[index] = self._ground[index] * work.blocks_done / max(work.blocks, 1)
-        self._tell(round(work.chips * work.blocks_done / max(work.blocks, 1)))
-
-    def scenes_done(self, index: int, chips: int) -> None:
-        self._done[index] = self._ground[index]
-        self._scenes += 1
-        self._chips += chips
-        self._tell(0)
-
-    def _tell(self, chips: int, every_s: float = 5.0) -> None:
-        now = time.monotonic()
-        if now - self._last < every_s:
-            return
-        self._last = now
-        share, seconds = sum(self._done) / self._total, now - self._start
-        chips += self._chips
-        left = "" if share < 0.01 else f", about {_duration(seconds * (1 / share - 1))} to go"
-        say(
-            f"ingest: {share:.0%} of the ground, {self._scenes} of {len(self._ground)} scene "
-            f"pairs, {chips} chips, {chips / seconds:.0f} a second{left}"
-        )
-
-
-def _ground_size(candidate: Candidate) -> float:
-    """Square degrees at the equator."""
-    south, north = candidate.ground.bounds[1::2]
-    return float(candidate.ground.area) * max(0.01, math.cos(math.radians((south + north) / 2)))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from geo.catalog.sources import read_scenes
-from geo.chips import Cell
+from geo.chips import Cell, blocks_of
 from geo.cut import to_dtype
 from geo.decisions import PairingRules
 from geo.match import Candidate, MatchRules, match_scenes
 from geo.pairconfig import StoreConfig
-from geo.pairing import ScenePair, blocks_of, cells_of, inspect_pair, lattice_of
+from geo.pairing import ScenePair, cells_of, inspect_pair, lattice_of
 from geo.pairrow import PairData
 from geo.pairstore import PairStore
 from geo.raster_io import read_window
@@ -39,7 +39,7 @@ _BANDS = ("red", "green", "blue")
 _STEPS = (
     ("geo.ground", "read_window", "read"),
     ("geo.quality", "warp_to", "read"),
-    ("geo.pairing", "inspect_pair", "headers"),
+    ("flows.ingest_work", "inspect_pair", "headers"),
     ("geo.pairing", "align_pair", "register and harmonise"),
     ("geo.reference", "warp_to", "warp, to register"),
     ("geo.alignment", "warp_to", "warp, to cut"),
