@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 from pyproj.exceptions import ProjError
 from rasterio.features import shapes
-from shapely.geometry.polygon import orient
 
+from geo.catalog.antimeridian import wrapped
 from geo.errors import SourceError, first_line
 from geo.quality import find_empty
 from geo.raster_io import RasterInfo, open_raster, read_file
@@ -144,7 +144,7 @@ def _to_lonlat(outline: shapely.Geometry, geobox: GeoBox, href: str) -> shapely.
     whole = shapely.union_all(parts)
     _, south, _, north = whole.bounds
     # Points that change the outline by less than half a pixel only cost time later.
-    return _wrapped(whole.simplify((north - south) / max(geobox.shape.yx) / 2))
+    return wrapped(whole.simplify((north - south) / max(geobox.shape.yx) / 2))
 
 
 def _ring_to_lonlat(ring: shapely.LinearRing, geobox: GeoBox, href: str) -> npt.NDArray[np.float64]:
@@ -194,18 +194,3 @@ def _project(
             cause="unknown_crs",
         ) from error
     return np.asarray(lon), np.asarray(lat)
-
-
-def _wrapped(unrolled: shapely.Geometry) -> shapely.Geometry:
-    """A geometry of any longitudes brought into -180 to 180, cut at the antimeridian."""
-    west, _, east, _ = unrolled.bounds
-    first, last = int((west + 180 + 1e-9) // 360), int((east + 180 - 1e-9) // 360)
-    if first == last == 0:
-        return unrolled
-    pieces = []
-    for turn in range(first, last + 1):
-        strip = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
-        pieces.append(shapely.affinity.translate(unrolled.intersection(strip), -360 * turn))
-    whole = shapely.union_all(pieces)
-    polygons = [p for p in shapely.get_parts(whole) if p.geom_type == "Polygon" and p.area > 0]
-    return shapely.union_all([orient(p) for p in polygons])

@@ -13,6 +13,7 @@ import shapely.geometry
 from shapely.errors import ShapelyError
 
 from geo.catalog import sentinel2
+from geo.catalog.antimeridian import healed
 from geo.catalog.asset import Asset, is_raster, is_rendering, mask_kind, plain_key, useful
 from geo.catalog.entry import Entry, refused
 from geo.catalog.query import parse_time
@@ -106,7 +107,8 @@ def scene_of_item(item: Mapping[str, Any]) -> Scene:
         raise CatalogError(f"an item's id is {name!r}; wanted printable characters")
     if item.get("geometry") is None:
         raise CatalogError(f"item {name} has no geometry")
-    footprint = shapely.make_valid(shapely.geometry.shape(item["geometry"]))
+    outline = shapely.force_2d(shapely.geometry.shape(item["geometry"]))
+    footprint = shapely.make_valid(healed(outline))
     if footprint.is_empty:
         raise CatalogError(f"item {name} has an empty geometry")
     properties = dict(item["properties"])

@@ -286,6 +286,19 @@ class TestStac:
             read_scenes(str(path))
         assert "\n" not in caught.value.message
 
+    @pytest.mark.parametrize(
+        ("west", "east", "area"),
+        [(179.0, -179.0, 2), (-180, 180, 360), (170, 180, 10), (-90, 80, 170)],
+    )
+    def test_footprints_at_the_antimeridian(
+        self, tmp_path: Path, west: float, east: float, area: float
+    ) -> None:
+        ring = [(west, 0), (east, 0), (east, 1), (west, 1), (west, 0)]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        (scene,), _ = read_scenes(str(write_collection(tmp_path, [item("a", geometry=geometry)])))
+        assert scene.footprint.area == pytest.approx(area)
+        assert scene.footprint.is_valid
+
     def test_an_empty_collection_has_no_scenes(self, tmp_path: Path) -> None:
         assert read_scenes(str(write_collection(tmp_path, []))) == ([], [])
 
@@ -453,6 +466,16 @@ class TestReal:
             for scene in scenes:
                 assert scene.footprint.is_valid
                 assert scene.assets
+
+    def test_a_footprint_that_jumps_over_the_antimeridian_is_healed(
+        self, shared_data: Path
+    ) -> None:
+        """A real tile of 110 km, published as a belt around the Earth."""
+        (path,) = (shared_data / "stac").glob("S2A_OPER_*T01VCC.json")
+        (scene,), _ = read_scenes(str(path))
+        assert scene.footprint.area < 1.5
+        for lon, lat, inside in ((179.95, 56.6, True), (-179.9, 56.6, True), (0, 56.6, False)):
+            assert scene.footprint.buffer(0.3).contains(shapely.Point(lon, lat)) == inside
 
     def test_scenes_with_dates_in_their_names(self, shared_data: Path) -> None:
         scenes, refusals = read_scenes(str(shared_data / "satellite/boadella_series"))
