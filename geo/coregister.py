@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from geo.evidence import Evidence, reliability_of, standard_error
 from geo.peak import disagreement_px, find_peak, weighted
-from geo.spectrum import Window, climb, correlation, scatter_px, slope_at
+from geo.spectrum import Window, climb, correlation, scatter_px
 from geo.windowing import Image, Mask
 
 # Tapers that lie off the content by more than this are moved, and the window is measured again.
 _FOLLOW_PX = 0.2
 _MOST_PASSES = 3
+# A peak that stands out less will not be believed whatever is done about it.
+_LEAST_PEAK_RATIO = 1.2
 # However good its evidence, one window in a hundred may be wrong.
 _MOST_RELIABLE = 0.99
 # What windows differ by although each is exact: ground is never quite rigid.
@@ -185,23 +187,23 @@ def measure_window(reference: Image, target: Image, valid: Mask) -> WindowShift:
     unmoved = correlation(cross.likeness, at, (0.0, 0.0))
     place, peak_ratio = find_peak(cross, window)
     under = (0.0, 0.0)
+    follow = peak_ratio > _LEAST_PEAK_RATIO and max(map(abs, place)) < min(valid.shape) / 3
     for _ in range(_MOST_PASSES):
-        if _worth_following(place, under, valid):
+        if follow and _off(place, under):
             cross, under = window.cross_spectra(place), place
         parts = weighted(cross, window, place)
         found = climb(parts.intensity + parts.orientation, at, place)
         if found is None:
             break
         place = found
-        if not _worth_following(place, under, valid):
+        if not (follow and _off(place, under)):
             break
     similarity = correlation(cross.likeness, at, place)
     joint = parts.intensity + parts.orientation
-    settled = found is not None and slope_at(joint, at, place).is_peak
     evidence = Evidence(
         peak_ratio=peak_ratio,
         disagreement_px=disagreement_px(parts, at, place),
-        scatter_px=scatter_px(joint, at, place) if settled else np.inf,
+        scatter_px=scatter_px(joint, at, place) if found else np.inf,
         similarity=similarity,
         similarity_gained=similarity - unmoved,
         valid_share=float(valid.mean()),
@@ -215,10 +217,9 @@ def measure_window(reference: Image, target: Image, valid: Mask) -> WindowShift:
     )
 
 
-def _worth_following(place: tuple[float, float], under: tuple[float, float], valid: Mask) -> bool:
-    """Whether tapers lie off the content, and enough is left when they are moved."""
-    off = np.hypot(place[0] - under[0], place[1] - under[1])
-    return bool(off > _FOLLOW_PX and max(map(abs, place)) < min(valid.shape) / 3)
+def _off(place: tuple[float, float], under: tuple[float, float]) -> bool:
+    """Whether tapers lie beside the content."""
+    return bool(np.hypot(place[0] - under[0], place[1] - under[1]) > _FOLLOW_PX)
 
 
 def believe(shifts: Sequence[WindowShift], rules: RegistrationRules) -> npt.NDArray[np.bool_]:

@@ -19,6 +19,7 @@ _RINGS = 8
 # Coherence is never believed to be perfect: that bounds the weight of any frequency.
 _MOST_COHERENCE = 0.95
 _FARTHEST_STEP_PX = 0.4
+_LAST_STEP_PX = 2e-3  # what Newton's method leaves after it is as small as its square
 _TINY = np.float32(1e-30)
 
 
@@ -123,7 +124,8 @@ def _mean(spectra: Sequence[Spectrum]) -> Spectrum:
 
 def _whitened(cross: Spectrum) -> Spectrum:
     magnitude = np.abs(cross)
-    return np.asarray(cross / (magnitude + np.float32(1e-6) * magnitude.max() + _TINY))
+    # Many times faster than dividing complex numbers.
+    return np.asarray(cross * (1 / (magnitude + np.float32(1e-6) * magnitude.max() + _TINY)))
 
 
 # --- the peak of a cross spectrum ---------------------------------------------------------------
@@ -131,10 +133,14 @@ def _whitened(cross: Spectrum) -> Spectrum:
 
 def _turns(at: Frequencies, shift_yx: tuple[float, float]) -> tuple[Spectrum, Spectrum]:
     """Factors of rows and of columns that move the target back by a shift."""
-    turn = np.complex64(2j * np.pi)
-    return np.exp(turn * np.float32(shift_yx[0]) * at.y), np.exp(
-        turn * np.float32(shift_yx[1]) * at.x
-    )
+    return _turn(at.y, shift_yx[0]), _turn(at.x, shift_yx[1])
+
+
+def _turn(frequency: Image, shift: float) -> Spectrum:
+    angle = np.float32(2 * np.pi * shift) * frequency
+    factors = np.empty(angle.shape, np.complex64)
+    factors.real, factors.imag = np.cos(angle), np.sin(angle)  # faster than a complex exponential
+    return factors
 
 
 def derotated(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> Spectrum:
@@ -209,12 +215,17 @@ def slope_at(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float])
 
 
 def scatter_px(spectrum: Spectrum, at: Frequencies, shift_yx: tuple[float, float]) -> float:
-    """Standard error of a peak along an axis, by the scatter of phases (sandwich estimate)."""
+    """Standard error of a peak along an axis, by the scatter of phases (sandwich estimate).
+
+    Infinite where there is no peak.
+    """
+    slope = slope_at(spectrum, at, shift_yx)
+    if not slope.is_peak:
+        return float("inf")
     sine = derotated(spectrum, at, shift_yx).imag
     y = np.float32(2 * np.pi) * at.y
     noise = 2 * _second_moments(sine**2 @ at.moments, y)
-    covariance = slope_at(spectrum, at, shift_yx).covariance
-    return float(np.sqrt(np.trace(covariance @ noise @ covariance) / 2))
+    return float(np.sqrt(np.trace(slope.covariance @ noise @ slope.covariance) / 2))
 
 
 def _second_moments(rows: Image, y: Image) -> _Float:
@@ -241,6 +252,6 @@ def climb(
         place = place + step
         if np.abs(place - start).max() > reach_px:
             return None
-        if np.abs(step).max() < 1e-4:
+        if np.abs(step).max() < _LAST_STEP_PX:
             break
     return float(place[0]), float(place[1])

@@ -109,6 +109,9 @@ def tapers(valid: Mask, shift_yx: tuple[float, float]) -> tuple[Image, Image]:
         Hann windows with the mask feathered in; the second is the first, moved by the shift. A
         window that stays in place is content common to both images: it holds the shift back.
     """
+    if shift_yx == (0.0, 0.0):
+        taper = _feathered(valid)
+        return taper, taper
     down, right = (round(s) for s in shift_yx)
     seen = valid & _slid(valid, -down, -right)
     rows, cols = (_part(n, s) for n, s in zip(valid.shape, (down, right), strict=True))

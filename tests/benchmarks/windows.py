@@ -45,12 +45,12 @@ class Judged:
 def run(write: Write) -> None:
     """Print the tables."""
     _nothing_to_see(write)
+    if DATA.is_dir():
+        _trial(write)
+        _held_out(write)
+    else:
+        write("\nReal imagery is not here: its tables are left out.")
     _cost(write)
-    if not DATA.is_dir():
-        write("\nReal imagery is not here: the other tables are left out.")
-        return
-    _trial(write)
-    _held_out(write)
 
 
 def judge(
