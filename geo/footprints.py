@@ -43,7 +43,7 @@ class Footprints:
     def of(cls, scenes: Sequence[Scene]) -> Footprints:
         """Columns of scenes."""
         shapes = np.empty(len(scenes), dtype=object)
-        shapes[:] = [unwrap(scene.footprint) for scene in scenes]
+        shapes[:] = [unwrap(_polygonal(scene.footprint)) for scene in scenes]
         unknown = float("nan")
         return cls(
             shapes=shapes,
@@ -83,18 +83,34 @@ def unwrap(shape: shapely.Geometry) -> shapely.Geometry:
     if whole.area == 0:  # its ring runs along a meridian: it is as wide as it says
         return shape
     left, _, right, _ = whole.bounds
-    return whole if right - left <= 180 else shape  # round the pole, or the world
+    if right - left <= 180:
+        return whole
+    return parts[0] if len(parts) == 1 else shape  # round a pole, or the world
+
+
+def _polygonal(shape: shapely.Geometry) -> shapely.Geometry:
+    """Without the lines and points that mending a ring may leave: they cannot be laid over."""
+    if isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
+        return shape
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    return shapely.union_all([part for part in parts if isinstance(part, shapely.Polygon)])
 
 
 def _unwrap_ring(part: shapely.Geometry) -> shapely.Geometry:
     if not isinstance(part, shapely.Polygon):
         return part
     lon, lat = np.asarray(part.exterior.coords)[:, :2].T
-    if np.abs(np.diff(lon)).max() <= 180:
+    steps = np.diff(lon)
+    if np.abs(steps).max() <= 180 or np.abs(steps).max() >= 360:  # the world is drawn so
         return part
-    return shapely.make_valid(
-        shapely.Polygon(np.column_stack([np.where(lon < 0, lon + 360, lon), lat]))
-    )
+    lon = lon - 360 * np.concatenate([[0], np.cumsum(np.round(steps / 360))])
+    if abs(lon[-1] - lon[0]) > 180:  # it does not close: it goes round a pole
+        pole = np.copysign(90.0, lat.mean())
+        lon, lat = np.append(lon, lon[[-1, 0]]), np.append(lat, [pole, pole])
+        lon = lon - 360 * np.floor((lon.min() + 180) / 360)
+    elif lon.min() < -180:
+        lon = lon + 360
+    return _polygonal(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))))
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,19 @@ def _touching(
             moved = shapely.box(*(bounds[index] + np.array([turn, 0, turn, 0])).T)
         for start in range(0, len(index), 20_000):
             one, other = tree.query(moved[start : start + 20_000])
-            yield index[start + one], other.astype(np.int64)
+            one, other = index[start + one], other.astype(np.int64)
+            if turn:  # what spans half the globe or more may be met from both sides
+                first = ~_met_before(bounds[one], shapely.bounds(others[other]), turn)
+                one, other = one[first], other[first]
+            yield one, other
+
+
+def _met_before(one: _Floats, other: _Floats, turn: float) -> npt.NDArray[np.bool_]:
+    """Whether bounds [n, 4] already touch by an earlier turn of `_touching`."""
+    met = np.zeros(len(one), dtype=np.bool_)
+    for earlier in (0.0, -360.0) if turn > 0 else (0.0,):
+        met |= (one[:, 0] + earlier <= other[:, 2]) & (one[:, 2] + earlier >= other[:, 0])
+    return met
 
 
 def overlap_shares(satellites: Footprints, aerials: Footprints, pairs: Neighbours) -> _Floats:
@@ -182,14 +210,12 @@ def overlap_shares(satellites: Footprints, aerials: Footprints, pairs: Neighbour
     Degrees of longitude shrink with latitude, but in both alike: over footprints of some hundred
     kilometres the share is right to about a hundredth.
     """
-    areas = [shapely.area(side.shapes) for side in (satellites, aerials)]
     shares = np.empty(len(pairs.satellite))
     for start in range(0, len(shares), _CHUNK):
         some = slice(start, start + _CHUNK)
         one, other = satellites.shapes[pairs.satellite[some]], aerials.shapes[pairs.aerial[some]]
-        shares[some] = _common_area(one, other) / np.maximum(
-            np.minimum(areas[0][pairs.satellite[some]], areas[1][pairs.aerial[some]]), 1e-12
-        )
+        smaller = np.minimum(shapely.area(one), shapely.area(other))
+        shares[some] = _common_area(one, other) / np.maximum(smaller, 1e-12)
     return np.clip(shares, 0.0, 1.0)
 
 

@@ -10,20 +10,12 @@ import numpy.typing as npt
 import shapely
 
 from geo.catalog.scene import Scene
-from geo.footprints import Footprints, Neighbours, find_neighbours, overlap_shares, turned
-from geo.match_footprints import (
-    gap_days_of,
-    match_footprints,
-    refuse_alone,
-    season_gap_days,
-    solar_gap_hours,
-)
-from geo.match_rules import YEAR_DAYS, MatchRules, parse_day
+from geo.footprints import Footprints, turned
+from geo.match_footprints import match_footprints, refuse_alone
+from geo.match_rules import MatchRules, parse_day
+from geo.misses import Misses, explain_aerials, explain_satellites
 
 __all__ = ["Candidate", "MatchRules", "Rejection", "match_scenes", "parse_day"]
-
-# Scenes without a partner whose nearest miss is looked for; beyond, they are named without.
-_MOST_EXPLAINED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +68,12 @@ def match_scenes(
         Best first, by their score.
     rejections : list of Rejection
         One for each satellite scene without a partner, naming its nearest miss (``aerial_id`` is
-        empty where there is none), and one for each aerial scene without any.
+        empty where there is none); and one for each aerial scene without a partner, where
+        ``satellite_id`` is empty and the nearest miss is named in `detail`, unless it is itself
+        named already as the nearest miss of a satellite scene.
     """
     sides = Footprints.of(satellites), Footprints.of(aerials)
-    inside = [_inside(side, rules.aoi) for side in sides]
+    inside = _inside(sides[0], rules.aoi), _inside(sides[1], rules.aoi)
     matches = match_footprints(sides[0].take(inside[0]), sides[1].take(inside[1]), rules)
     candidates: list[Candidate] = []
     ranks: dict[int, int] = {}
@@ -102,7 +96,7 @@ def match_scenes(
         )
     # Names decide between equals, so that an answer does not hang on the order of a listing.
     candidates.sort(key=lambda c: (-c.score, c.gap_days, c.satellite.id, c.aerial.id))
-    return candidates, _explain(satellites, aerials, sides, candidates, rules)
+    return candidates, _explain(satellites, aerials, sides, inside, candidates, rules)
 
 
 def _inside(side: Footprints, aoi: shapely.Geometry | None) -> npt.NDArray[np.int64]:
@@ -138,76 +132,76 @@ def _explain(
     satellites: Sequence[Scene],
     aerials: Sequence[Scene],
     sides: tuple[Footprints, Footprints],
+    inside: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
     candidates: Sequence[Candidate],
     rules: MatchRules,
 ) -> list[Rejection]:
     """Why scenes have no partner."""
-    taken = {c.satellite.id for c in candidates}, {c.aerial.id for c in candidates}
+    taken = {id(c.satellite) for c in candidates}, {id(c.aerial) for c in candidates}
     alone = refuse_alone(sides[0], rules)
-    rejections, lonely = [], []
-    for index, scene in enumerate(satellites):
+    rejections: dict[int, Rejection] = {}
+    for index in np.flatnonzero(alone != "").tolist():
+        scene = satellites[index]
         if alone[index] == "cloud":
-            cloud = float(np.round(sides[0].cloud[index], 6))
-            rejections.append(_refuse(scene, None, "cloud", cloud, rules.max_cloud))
-        elif alone[index]:
+            cloud = float(sides[0].cloud[index])
+            rejections[index] = _refuse(scene, None, "cloud", cloud, rules.max_cloud)
+        else:
             day = f"{scene.time:%Y-%m-%d}"
-            rejections.append(_refuse(scene, None, str(alone[index]), detail=day))
-        elif scene.id not in taken[0]:
-            lonely.append(index)
-    for index in lonely[_MOST_EXPLAINED:]:
-        rejections.append(_refuse(satellites[index], None, "no_partner"))
-    misses = _nearest_misses(sides, lonely[:_MOST_EXPLAINED], rules)
-    for index in lonely[:_MOST_EXPLAINED]:
-        other = misses.get(index)
-        aerial = None if other is None else aerials[other]
-        rejections.append(_name_miss(satellites[index], aerial, rules))
-    named = {r.aerial_id for r in rejections}
-    for scene in aerials:
-        if scene.id not in taken[1] and scene.id not in named:
-            rejections.append(_refuse(None, scene, "no_partner"))
-    return rejections
+            rejections[index] = _refuse(scene, None, str(alone[index]), detail=day)
+    for index, scene in enumerate(satellites):  # those outside the area of interest stay so
+        if alone[index] == "" and id(scene) not in taken[0]:
+            rejections[index] = _refuse(scene, None, "no_overlap")
+    wanted = [side.take(some) for side, some in zip(sides, inside, strict=True)]
+    local = [k for k, i in enumerate(inside[0]) if int(i) in rejections and alone[i] == ""]
+    lonely = np.asarray(local, np.int64)
+    misses = explain_satellites(wanted[0].take(lonely), wanted[1], rules)
+    for k in np.flatnonzero(misses.reason != "no_overlap"):
+        index, other = int(inside[0][lonely[k]]), int(inside[1][misses.other[k]])
+        if not _wanted(sides, index, other, rules):
+            continue
+        facts = _facts(misses, int(k))
+        rejections[index] = _refuse(satellites[index], aerials[other], *facts)
+    told = [rejections[index] for index in sorted(rejections)]
+    named = {r.aerial_id for r in told}
+    unused = _explain_aerials(satellites, aerials, sides, inside, taken[1], rules)
+    return told + [r for r in unused if r.aerial_id not in named]
 
 
-def _nearest_misses(
-    sides: tuple[Footprints, Footprints], lonely: Sequence[int], rules: MatchRules
-) -> dict[int, int]:
-    """The aerial scene nearest in time that shares ground, for satellite scenes without partner."""
-    index = np.asarray(lonely, np.int64)
-    some = sides[0].take(index)
-    nearest: dict[int, tuple[float, int]] = {}
-    for pairs in find_neighbours(some, sides[1], [(-np.inf, np.inf)]):
-        shared = overlap_shares(some, sides[1], pairs) > 0
-        gaps = gap_days_of(some, sides[1], pairs)
-        columns = (pairs.satellite, pairs.aerial, gaps, shared)
-        for one, other, gap, shares in zip(*columns, strict=True):
-            best = nearest.get(int(index[one]), (np.inf, -1))
-            if shares and (gap, other) < best:
-                nearest[int(index[one])] = (float(gap), int(other))
-    return {one: other for one, (_, other) in nearest.items()}
+def _explain_aerials(
+    satellites: Sequence[Scene],
+    aerials: Sequence[Scene],
+    sides: tuple[Footprints, Footprints],
+    inside: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    taken: set[int],
+    rules: MatchRules,
+) -> list[Rejection]:
+    """Aerial scenes without a partner; the satellite scene that came nearest is the detail."""
+    unused = [i for i, scene in enumerate(aerials) if id(scene) not in taken]
+    rejections = {i: _refuse(None, aerials[i], "no_overlap") for i in unused}
+    lonely = np.asarray([i for i in inside[1] if int(i) in rejections], np.int64)
+    some = sides[0].take(inside[0])
+    misses = explain_aerials(sides[1].take(lonely), some, rules)
+    for k in np.flatnonzero(misses.reason != "no_overlap"):
+        index, other = int(lonely[k]), int(inside[0][misses.other[k]])
+        if not _wanted(sides, other, index, rules):
+            continue
+        detail = f"nearest: {satellites[other].id}"
+        facts = _facts(misses, int(k))
+        rejections[index] = _refuse(None, aerials[index], *facts, detail=detail)
+    return list(rejections.values())
 
 
-def _name_miss(satellite: Scene, aerial: Scene | None, rules: MatchRules) -> Rejection:
-    """Which rule kept two scenes apart."""
-    if aerial is None:
-        return _refuse(satellite, None, "no_overlap")
-    sides = Footprints.of([satellite]), Footprints.of([aerial])
-    _, ground = _common_ground(sides[0].shapes[0], sides[1].shapes[0], rules.aoi)
-    if ground.area == 0:
-        return _refuse(satellite, None, "no_overlap")
-    only = Neighbours(np.zeros(1, np.int64), np.zeros(1, np.int64))
-    gap = float(gap_days_of(*sides, only)[0])
-    share = float(overlap_shares(*sides, only)[0])
-    if gap > rules.max_gap_days:
-        season = float(season_gap_days(np.array([gap]))[0])
-        if rules.season_days is not None and season > rules.season_days:
-            return _refuse(satellite, aerial, "season", season, rules.season_days)
-        if rules.season_days is None or round(gap / YEAR_DAYS) > rules.max_season_years:
-            return _refuse(satellite, aerial, "time_gap", gap, rules.max_gap_days)
-    if rules.max_solar_gap_hours is not None:
-        hours = float(solar_gap_hours(*sides, only)[0])
-        if hours > rules.max_solar_gap_hours:
-            return _refuse(satellite, aerial, "solar_time", hours, rules.max_solar_gap_hours)
-    return _refuse(satellite, aerial, "too_little_overlap", share, rules.min_overlap)
+def _wanted(sides: tuple[Footprints, Footprints], one: int, other: int, rules: MatchRules) -> bool:
+    """Whether two scenes share ground in the area of interest."""
+    if rules.aoi is None:
+        return True
+    ground = _common_ground(sides[0].shapes[one], sides[1].shapes[other], rules.aoi)[1]
+    return bool(ground.area > 0)
+
+
+def _facts(misses: Misses, k: int) -> tuple[str, float | None, float | None]:
+    value, limit = (None if np.isnan(v) else float(v) for v in (misses.value[k], misses.limit[k]))
+    return str(misses.reason[k]), value, limit
 
 
 def _refuse(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from geo.footprints import Footprints, Neighbours, find_neighbours, overlap_shares
 from geo.match_rules import DAY_S, YEAR_DAYS, MatchRules
@@ -54,8 +53,6 @@ def match_footprints(satellites: Footprints, aerials: Footprints, rules: MatchRu
         np.concatenate([getattr(part, name) for part in found] or [np.empty(0, np.int64)])
         for name in ("satellite", "aerial")
     ]
-    if rules.season_days is not None and len(columns[0]):  # windows may meet
-        columns = list(np.unique(np.stack(columns), axis=1))
     pairs = Neighbours(*columns)
     judged = _judge(some, aerials, pairs, rules)
     kept = Neighbours(pairs.satellite[judged], pairs.aerial[judged])
@@ -64,7 +61,8 @@ def match_footprints(satellites: Footprints, aerials: Footprints, rules: MatchRu
     kept = Neighbours(kept.satellite[enough], kept.aerial[enough])
     overlap = overlap[enough]
     gap = gap_days_of(some, aerials, kept)
-    score = score_pairs(gap, some.cloud[kept.satellite], overlap)
+    hours = solar_gap_hours(some, aerials, kept)
+    score = score_pairs(gap, some.cloud[kept.satellite], overlap, hours)
     order = np.lexsort((kept.aerial, kept.satellite, gap, -np.round(score, 9)))
     return Matches(
         satellite=wanted[kept.satellite[order]],
@@ -75,20 +73,24 @@ def match_footprints(satellites: Footprints, aerials: Footprints, rules: MatchRu
     )
 
 
-def score_pairs(gap_days: _Floats, cloud: _Floats, overlap: _Floats) -> _Floats:
+def score_pairs(
+    gap_days: _Floats, cloud: _Floats, overlap: _Floats, solar_gap_h: _Floats
+) -> _Floats:
     """How well scenes suit each other, 0 to 1.
 
-    ``exp(-gap / 30 days) * (1 - cloud) * (0.5 + overlap / 2)``: what grows and is harvested
-    between two dates changes within weeks; what is under cloud is lost; a sliver of common ground
-    gives little to register on. A gap of years in the same season counts by its days of the year,
-    and half.
+    ``exp(-gap / 30 days) * (1 - cloud) * (1 + overlap) / 2 * (1 + cos(15 deg * hours)) / 2``: what
+    grows and is harvested between two dates changes within weeks; what is under cloud is lost; a
+    sliver of common ground gives little to register on; shadows turn with the sun's hour angle
+    (`hours` to the tenth: the equation of time alone shall not order days). A gap of years in the
+    same season counts by its days of the year, and half.
     """
     season = season_gap_days(gap_days)
     same_year = np.exp(-gap_days / 30)
     same_season = 0.5 * np.exp(-season / 30)
     clear = 1 - np.where(np.isfinite(cloud), cloud, _UNKNOWN_CLOUD)
     near = np.maximum(same_year, same_season * (gap_days > 182))
-    return np.asarray(near * clear * (1 + overlap) / 2)
+    sun = (1 + np.cos(np.radians(15 * np.round(solar_gap_h, 1)))) / 2
+    return np.asarray(near * clear * (1 + overlap) / 2 * sun)
 
 
 def season_gap_days(gap_days: _Floats) -> _Floats:
@@ -148,11 +150,13 @@ def gap_days_of(satellites: Footprints, aerials: Footprints, pairs: Neighbours) 
 
 
 def solar_gap_hours(satellites: Footprints, aerials: Footprints, pairs: Neighbours) -> _Floats:
-    """At the aerial scene's middle: a satellite scene is hundreds of kilometres wide."""
-    bounds = shapely.bounds(aerials.shapes)[pairs.aerial]
-    lon = (bounds[:, 0] + bounds[:, 2]) / 2
-    apart = np.abs(
-        solar_hours(lon, satellites.seconds[pairs.satellite])
-        - solar_hours(lon, aerials.seconds[pairs.aerial])
-    )
-    return np.asarray(np.minimum(apart, 24 - apart))
+    """Hours between the local solar times of each pair; 0 where one is known by its date alone.
+
+    On common ground the longitude adds the same to both times, whatever it is.
+    """
+    here, there = satellites.seconds[pairs.satellite], aerials.seconds[pairs.aerial]
+    greenwich = np.zeros(len(here))
+    apart = np.abs(solar_hours(greenwich, here) - solar_hours(greenwich, there))
+    apart = np.minimum(apart, 24 - apart)
+    apart[(here % (DAY_S / 2) == 0) | (there % (DAY_S / 2) == 0)] = 0
+    return np.asarray(apart)

@@ -28,7 +28,8 @@ class MatchRules:
     max_season_years : int
         Most years between them then.
     max_solar_gap_hours : float, optional
-        Most difference in local solar time: the same time of day casts the same shadows.
+        Most difference in local solar time: the same time of day casts the same shadows. A time
+        of exactly 00:00 or 12:00 UTC stands for a date alone, as in NAIP's items, and passes.
     start, end : datetime, optional
         Window of satellite times, aware; `end` is not in it.
     aoi : shapely geometry, optional
@@ -71,14 +72,18 @@ class MatchRules:
 
     def time_windows(self) -> list[tuple[float, float]]:
         """Seconds from the satellite's time to the aerial one that may match."""
-        reach = self.max_gap_days * DAY_S
-        windows = [(-reach, reach)]
+        windows = [(-self.max_gap_days, self.max_gap_days)]
         if self.season_days is not None:
-            half = (self.season_days + 1) * DAY_S  # leap years move days by one
+            half = self.season_days + 1
             for years in range(-self.max_season_years, self.max_season_years + 1):
-                middle = years * YEAR_DAYS * DAY_S
-                windows.append((middle - half, middle + half))
-        return windows
+                windows.append((years * YEAR_DAYS - half, years * YEAR_DAYS + half))
+        apart: list[tuple[float, float]] = []  # so that no pair is met twice
+        for least, most in sorted(windows):
+            if apart and least <= apart[-1][1]:
+                apart[-1] = (apart[-1][0], max(most, apart[-1][1]))
+            else:
+                apart.append((least, most))
+        return [(least * DAY_S, most * DAY_S) for least, most in apart]
 
 
 def parse_day(text: str, name: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_the_limit_itself_is_allowed() -> None:
 )
 def test_no_common_ground_is_said_once_for_the_satellite(aerials: list[Scene]) -> None:
     got = names(match_scenes([scene("s")], aerials, MatchRules()))
-    unused = [("", a.id, "no_partner") for a in aerials]
+    unused = [("", a.id, "no_overlap") for a in aerials]
     assert got == ([], [("s", "", "no_overlap"), *unused])
 
 
@@ -115,7 +116,7 @@ def test_only_the_area_of_interest_counts() -> None:
     assert candidates[0].ground.equals(aoi)
     assert candidates[0].overlap.equals(HERE)  # for alignment the more ground the better
     outside = match_scenes([scene("s")], [scene("a")], MatchRules(aoi=AWAY))
-    assert names(outside) == ([], [("s", "", "no_overlap"), ("", "a", "no_partner")])
+    assert names(outside) == ([], [("s", "", "no_overlap"), ("", "a", "no_overlap")])
 
 
 def test_the_best_comes_first() -> None:
@@ -167,9 +168,52 @@ def test_the_nearest_miss_is_named() -> None:
     )
     # Aerial scenes that nobody asked for are named too.
     assert [(r.satellite_id, r.aerial_id, r.reason) for r in rejections[1:]] == [
-        ("", "far", "no_partner"),
-        ("", "aside", "no_partner"),
+        ("", "far", "time_gap"),
+        ("", "aside", "no_overlap"),
     ]
+    assert (rejections[1].value, rejections[1].detail) == (300.0, "nearest: s")
+
+
+def test_an_aerial_scene_says_what_kept_it_alone() -> None:
+    """A cloudy partner is nearer to one than a late partner."""
+    satellites = [scene("overcast", days=2, cloud=0.9), scene("late", days=90)]
+    _, rejections = match_scenes(satellites, [scene("a")], MatchRules(max_cloud=0.5))
+    assert rejections[-1].aerial_id == "a"
+    _, rejections = match_scenes(satellites[:1], [scene("a")], MatchRules(max_cloud=0.5))
+    assert rejections[-1] == Rejection(
+        satellite_id="",
+        aerial_id="a",
+        reason="cloud",
+        value=0.9,
+        limit=0.5,
+        detail="nearest: overcast",
+    )
+
+
+def test_ground_enough_a_month_late_is_a_nearer_miss_than_a_sliver_in_time() -> None:
+    sliver = shapely.box(15.199, 47.0, 15.4, 47.2)
+    aerials = [scene("sliver", sliver), scene("late", days=40)]
+    _, rejections = match_scenes([scene("s")], aerials, MatchRules(min_overlap=0.05))
+    assert (rejections[0].aerial_id, rejections[0].reason) == ("late", "time_gap")
+
+
+def test_a_bare_date_has_no_time_of_day() -> None:
+    """NAIP's items all say midnight: that is no reason to refuse them."""
+    midnight = datetime(2023, 8, 15, tzinfo=UTC)
+    photo = replace(scene("a"), time=midnight)
+    assert match_scenes([scene("s")], [photo], MatchRules(max_solar_gap_hours=1))[0]
+
+
+def test_the_better_time_of_day_comes_first() -> None:
+    satellites = [scene("evening", days=-0.3), scene("same", days=-1.0)]
+    candidates, _ = match_scenes(satellites, [scene("a")], MatchRules())
+    assert [c.satellite.id for c in candidates] == ["same", "evening"]
+
+
+def test_a_mended_ring_leaves_lines_that_do_not_matter() -> None:
+    mended = shapely.GeometryCollection([HERE, shapely.LineString([(15, 47), (16, 47)])])
+    assert match_scenes([scene("s", mended)], [scene("a")], MatchRules())[0]
+    assert match_scenes([scene("s", shapely.Point(15, 47))], [scene("a")], MatchRules())[0] == []
 
 
 def test_slivers_are_refused_with_their_share() -> None:
@@ -255,10 +299,18 @@ def test_ground_across_the_antimeridian(one: str, other: str) -> None:
     assert greenwich[0] == []
 
 
-@pytest.mark.parametrize("pole", [shapely.box(-180, 80, 180, 90), shapely.box(-180, -90, 180, 90)])
+JUMPING_POLE = shapely.Polygon([(0, 80), (90, 80), (180, 80), (-90, 80)])
+
+
+@pytest.mark.parametrize(
+    "pole",
+    [shapely.box(-180, 80, 180, 90), shapely.box(-180, -90, 180, 90), JUMPING_POLE],
+)
 def test_footprints_round_a_pole_or_the_world_match_what_lies_under(pole: Any) -> None:
     under = shapely.box(100, 84, 101, 85)
-    assert match_scenes([scene("s", pole)], [scene("a", under)], MatchRules())[0]
+    assert len(match_scenes([scene("s", pole)], [scene("a", under)], MatchRules())[0]) == 1
+    across = shapely.box(179, 84, 181, 85)
+    assert len(match_scenes([scene("s", pole)], [scene("a", across)], MatchRules())[0]) == 1
 
 
 # --- columns ------------------------------------------------------------------------------------
@@ -312,11 +364,12 @@ def fits(one: Footprints, i: int, other: Footprints, j: int, rules: MatchRules) 
     if gap > rules.max_gap_days and not in_season:
         return False
     if rules.max_solar_gap_hours is not None:
+        here, there = one.seconds[i : i + 1], other.seconds[j : j + 1]
         west, _, east, _ = other.shapes[j].bounds
         lon = np.array([(west + east) / 2])
-        hours = abs(
-            solar_hours(lon, one.seconds[i : i + 1]) - solar_hours(lon, other.seconds[j : j + 1])
-        )[0]
+        hours = abs(solar_hours(lon, here) - solar_hours(lon, there))[0]
+        if here[0] % 43200 == 0 or there[0] % 43200 == 0:  # a date alone
+            hours = 0.0
         if min(hours, 24 - hours) > rules.max_solar_gap_hours:
             return False
     areas = [
