@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 _Positions = npt.NDArray[np.float64]
 _Planes = npt.NDArray[np.float32]
+_Image = npt.NDArray[Any]  # of small integers or float32
 _Mask = npt.NDArray[np.bool_]
 
 # Samples for each target pixel that a curved way is looked up in: enough for the spline.
 _DENSITY = 1.5
+# Positions whose weights are one dense matrix: few enough that little of it is zero.
+_BLOCK = 16
 # Weights smaller than this are rounding, and see nothing.
 _NOTHING = 1e-5
 
@@ -46,7 +50,7 @@ KERNELS = {"cubic": Kernel(_keys, 2.0), "bilinear": Kernel(_triangle, 1.0)}
 
 
 def sample_grid(
-    data: _Planes,
+    data: _Image,
     valid: _Mask,
     rows: _Positions,
     cols: _Positions,
@@ -70,19 +74,36 @@ def sample_grid(
     valid : array of bool, [H, W]
         False where the kernel saw anything bad or beyond the source.
     """
-    by_row, inside_rows = _weights(rows, data.shape[1], ratio_yx[0], kernel)
-    by_col, inside_cols = _weights(cols, data.shape[2], ratio_yx[1], kernel)
-    out = np.stack([(by_col @ (by_row @ plane).T).T for plane in data])  # [C, H, W]
+    by_row, inside_rows = _weigh(rows, data.shape[1], ratio_yx[0], kernel)
+    by_col, inside_cols = _weigh(cols, data.shape[2], ratio_yx[1], kernel)
+    out = np.empty((len(data), len(rows), len(cols)), np.float32)
+    for plane, target in zip(data, out, strict=True):
+        target[:] = by_col.apply(by_row.apply(plane.astype(np.float32, copy=False)).T).T
     good = np.outer(inside_rows, inside_cols)
     if not valid.all():
-        bad = abs(by_col) @ (abs(by_row) @ (~valid).astype(np.float32)).T
-        good &= bad.T < _NOTHING
-    return np.ascontiguousarray(out, np.float32), np.asarray(good)
+        bad = by_col.touching(by_row.touching((~valid).astype(np.float32)).T).T
+        good &= bad < _NOTHING
+    return out, np.asarray(good)
 
 
-def _weights(
+@dataclass(frozen=True)
+class _Weights:
+    """Positions as sums over source pixels, few positions at a time: each block a small matrix."""
+
+    blocks: tuple[tuple[slice, _Planes], ...]  # source pixels, [positions, pixels]
+
+    def apply(self, plane: _Planes) -> _Planes:
+        """Sum along the first axis: [length, m] to [positions, m]."""
+        return np.concatenate([weights @ plane[span] for span, weights in self.blocks])
+
+    def touching(self, plane: _Planes) -> _Planes:
+        """The same with weights of either sign counted as they are large."""
+        return np.concatenate([np.abs(weights) @ plane[span] for span, weights in self.blocks])
+
+
+def _weigh(
     positions: _Positions, length: int, ratio: float, kernel: Kernel
-) -> tuple[sparse.csr_matrix, _Mask]:
+) -> tuple[_Weights, _Mask]:
     """Weights of source pixels for each position, and where none of them lies outside."""
     wide = max(1.0, ratio)
     first = np.ceil(positions - kernel.reach * wide - 0.5).astype(np.int64)
@@ -92,16 +113,19 @@ def _weights(
     outside = (taps < 0) | (taps >= length)
     inside = ~(outside & (np.abs(weights) > _NOTHING)).any(axis=1)
     weights[outside] = 0
-    index = np.repeat(np.arange(len(positions)), taps.shape[1])
-    matrix = sparse.csr_matrix(
-        (weights.ravel().astype(np.float32), (index, np.clip(taps, 0, length - 1).ravel())),
-        shape=(len(positions), length),
-    )
-    return matrix, np.asarray(inside)
+    taps = np.clip(taps, 0, length - 1)
+    blocks = []
+    for start in range(0, len(positions), _BLOCK):
+        tap, weight = taps[start : start + _BLOCK], weights[start : start + _BLOCK]
+        low, high = int(tap.min()), int(tap.max()) + 1
+        matrix = np.zeros((len(tap), high - low), np.float32)
+        np.add.at(matrix, (np.arange(len(tap))[:, None], tap - low), weight)
+        blocks.append((slice(low, high), matrix))
+    return _Weights(tuple(blocks)), np.asarray(inside)
 
 
 def sample_anywhere(
-    data: _Planes,
+    data: _Image,
     valid: _Mask,
     rows: _Positions,
     cols: _Positions,
@@ -124,7 +148,7 @@ def sample_anywhere(
     steps = [max(1.0, ratio / _DENSITY) for ratio in ratio_yx]
     if max(ratio_yx) > 1:
         own = [
-            step * (np.arange(int(length / step), dtype=np.float64) + 0.5)
+            step * (np.arange(max(1, int(length / step)), dtype=np.float64) + 0.5)
             for step, length in zip(steps, valid.shape, strict=True)
         ]
         # Beyond the source its edge goes on: what leans on that is not valid anyway.
@@ -151,7 +175,7 @@ def sample_anywhere(
 
 
 def pick_nearest(
-    data: _Planes, valid: _Mask, rows: _Positions, cols: _Positions
+    data: _Image, valid: _Mask, rows: _Positions, cols: _Positions
 ) -> tuple[_Planes, _Mask]:
     """Pixels that places [H, W] lie in."""
     at = [np.floor(np.where(np.isfinite(p), p, -1)).astype(np.int64) for p in (rows, cols)]
@@ -159,10 +183,10 @@ def pick_nearest(
     for index, length in zip(at, valid.shape, strict=True):
         inside &= (index >= 0) & (index < length)
     row, col = (np.where(inside, index, 0) for index in at)
-    return data[:, row, col], inside & valid[row, col]
+    return data[:, row, col].astype(np.float32), inside & valid[row, col]
 
 
-def fill_nearest(data: _Planes, valid: _Mask) -> _Planes:
+def fill_nearest(data: _Image, valid: _Mask) -> _Image:
     """Bad pixels take the value of the nearest good one, so that nothing rings beside them."""
     if valid.all():
         return data

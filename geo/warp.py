@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,10 @@ from geo.raster_io import BandRef, Pixels, Source, inspect_raster, read_file, so
 from geo.resample import KERNELS, fill_nearest, pick_nearest, sample_anywhere, sample_grid
 
 # Source pixels kept for each target pixel when the file is reduced on reading.
-_OVERSAMPLING = 4.0
+_OVERSAMPLING = 8.0
+_SMALL = ("uint8", "int8", "uint16", "int16")
+# Target pixels that a spline feels, and the kernel before it.
+_SPLINE_REACH = 6
 # Places are looked up by PROJ on a mesh of the target and interpolated between; it is made finer
 # until that is off by no more than this.
 _MESH_PX = 32
@@ -82,7 +86,8 @@ def warp_to(
     -------
     Pixels
         float32 ``data`` [C, H, W], 0 where not valid; valid only where the kernel saw no invalid
-        pixel and nothing outside the raster.
+        pixel and nothing outside the raster. (An image sixteen times as fine or more is thinned on
+        reading; single bad pixels may go unseen there.)
 
     Raises
     ------
@@ -125,14 +130,14 @@ def _warp_file(
 
 def _read_places(
     href: str, refs: Sequence[BandRef], places: _Places, *, nearest: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], tuple[int, int], _Array] | None:
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], tuple[int, int], _Array] | None:
     """Read what the places need, thinned where far too fine: pixels, corner, thinning."""
-    length_yx = inspect_raster(href).geobox.shape.yx
+    info = inspect_raster(href)
     spans, out = [], []
     for at, ratio, length in zip(
-        (places.rows, places.cols), places.ratio_yx, length_yx, strict=True
+        (places.rows, places.cols), places.ratio_yx, info.geobox.shape.yx, strict=True
     ):
-        reach = 3 * max(1.0, ratio) + 2
+        reach = (2 if places.parallel else _SPLINE_REACH) * max(1.0, ratio) + 4
         inside = at[np.isfinite(at)]
         if not inside.size:
             return None
@@ -145,19 +150,23 @@ def _read_places(
             return None
         spans.append(slice(start * thin, stop * thin))
         out.append(stop - start)
+    moved = any(ref.offset_dn for ref in refs)
     data, good = read_file(
         href,
         [ref.index for ref in refs],
         *spans,
         out_shape=(out[0], out[1]),
-        dtype="float32",
+        # Small integers stay so until they are sampled: a reduction reads more than it gives.
+        dtype=info.dtype if info.dtype in _SMALL and not moved else "float32",
         resampling=Resampling.nearest if nearest else Resampling.average,
     )
-    for plane, ref in zip(data, refs, strict=True):
-        if ref.offset_dn:  # darkness cannot be less than none, as on the satellite's own grid
-            plane += np.float32(ref.offset_dn)
-            np.maximum(plane, 0, out=plane)
-    valid = good.all(axis=0) & np.isfinite(data).all(axis=0)
+    if moved:
+        for plane, ref in zip(data, refs, strict=True):
+            # Darkness cannot be less than none, as on the satellite's own grid.
+            np.maximum(plane + np.float32(ref.offset_dn), 0, out=plane, where=ref.offset_dn != 0)
+    valid: npt.NDArray[np.bool_] = np.asarray(good.all(axis=0))
+    if data.dtype.kind == "f":
+        valid &= np.isfinite(data).all(axis=0)
     thin_yx = np.array([(s.stop - s.start) / n for s, n in zip(spans, out, strict=True)])
     return data, valid, (spans[0].start, spans[1].start), thin_yx
 

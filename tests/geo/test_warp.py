@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import rasterio
 from affine import Affine
@@ -169,30 +170,78 @@ def test_a_piece_is_a_piece_of_the_whole(
     np.testing.assert_allclose(piece.data, whole.data[:, y : y + h, x : x + w], atol=0.5)
 
 
+def gratings(cycles: npt.NDArray[np.floating], ratio: int, pixels: int = 40) -> Any:
+    """Waves of 1 about 10, so many cycles on a pixel `ratio` times as large, in two phases."""
+    x = (np.arange(pixels * ratio) + 0.5) / ratio
+    phase = 2 * np.pi * cycles[:, None] * x
+    waves = np.concatenate([np.cos(phase), np.sin(phase)])[:, None]
+    return (10 + waves.repeat(pixels * ratio, axis=1)).astype(np.float32)
+
+
+class TestAntialiasing:
+    """The kernel is as wide as the ratio asks for: what the target cannot hold is gone."""
+
+    @pytest.mark.parametrize("turned", [False, True], ids=["along rows", "along columns"])
+    @pytest.mark.parametrize("displaced", [False, True], ids=["as it is", "displaced"])
+    @pytest.mark.parametrize("ratio", [2, 4, 8])
+    def test_detail_beyond_the_target_is_gone_and_the_rest_kept(
+        self, rasters: ModuleType, tmp_path: Path, ratio: int, displaced: bool, turned: bool
+    ) -> None:
+        cycles = np.array(
+            [0.05, 0.1, 0.25, 0.5] + [f for f in (0.95, 1.3, 2.2, 3.7) if f < ratio / 2]
+        )
+        pixels = gratings(cycles, ratio)
+        source = rasters.grid(pixels.shape[1:], size=2.5 / ratio)
+        if turned:
+            pixels = pixels.swapaxes(1, 2)
+        href = rasters.write(tmp_path / "a.tif", np.ascontiguousarray(pixels), source)
+        target = source.zoom_out(ratio)[8:-8, 8:-8].translate_pix(0.27, 0.4)
+        none = np.zeros((2, *target.shape.yx), np.float32) if displaced else None
+
+        got = warp_to(href, target, displacement_yx=none)
+
+        assert got.valid.all()
+        wave = (got.data - 10).reshape(2, len(cycles), -1)
+        passed = np.sqrt((wave**2).sum(axis=0).mean(axis=-1))  # of 1, by frequency
+        assert passed[:2].min() > 0.99
+        assert 0.9 < passed[2] < 1
+        assert 0.4 < passed[3] < 0.6  # half at the target's Nyquist frequency
+        assert (passed[4:] < 0.01).all()
+
+    def test_a_finer_image_is_not_sharpened_away(self, rasters: ModuleType, tmp_path: Path) -> None:
+        """Enlarging widens nothing: the source's own detail stays."""
+        source = rasters.grid((64, 64))
+        pixels = gratings(np.array([0.25]), 1, 64)
+        href = rasters.write(tmp_path / "a.tif", pixels, source)
+        got = warp_to(href, source.zoom_out(1 / 4)[40:200, 40:200])
+        assert np.sqrt(((got.data - 10) ** 2).sum(axis=0).mean()) > 0.9
+
+
 class TestValidity:
     """Nothing bad leaks: not a nodata value, not a NaN, not the edge of the raster."""
 
     @pytest.mark.parametrize("resampling", ["cubic", "bilinear", "nearest"])
-    @pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0])
+    @pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0, 8.0])
     @pytest.mark.parametrize("bad", [-9999.0, 1e30, np.nan])
     def test_bad_pixels_do_not_bleed(
         self, rasters: ModuleType, tmp_path: Path, resampling: str, ratio: float, bad: float
     ) -> None:
-        source = rasters.grid((200, 200))
+        source = rasters.grid((400, 400))
         pixels = rasters.positions(source)
-        hole = np.zeros((200, 200), bool)
-        hole[90:111, 95:104] = True
-        hole[70, 70] = True
+        hole = np.zeros((400, 400), bool)
+        hole[190:211, 195:204] = True
+        hole[170, 170] = True
         pixels[:, hole] = bad
         href = rasters.write(tmp_path / "a.tif", pixels, source, nodata=bad)
         target = around(source, "EPSG:32633", ratio=ratio, pixels=40).translate_pix(0.37, 0.21)
 
         got = warp_to(href, target, resampling=resampling)
 
+        assert got.valid.any()
         assert np.isfinite(got.data).all()
         want = rasters.positions_in(source, target)
         error = np.abs(got.data - want).max(axis=0)
-        assert error[got.valid].max() < 0.51 if resampling == "nearest" else 0.05 * max(1, ratio)
+        assert error[got.valid].max() < (0.51 if resampling == "nearest" else 0.05 * max(1, ratio))
         x, y = np.floor(want).astype(int)
         inside = hole[y, x]
         assert inside.any()
@@ -258,6 +307,17 @@ def test_bands_come_in_the_order_asked_for(rasters: ModuleType, tmp_path: Path) 
     href = rasters.write(tmp_path / "a.tif", levels, source, bands=("r", "g", "b"))
     got = warp_to(href, source[5:9, 5:9], bands=("b", "r"))
     np.testing.assert_allclose(got.data.mean(axis=(1, 2)), [3, 1])
+
+
+def test_an_offset_is_added_and_nothing_is_darker_than_none(
+    rasters: ModuleType, tmp_path: Path
+) -> None:
+    source = rasters.grid((20, 20))
+    levels = np.array([3000, 600], "uint16")[:, None, None] * np.ones((20, 20), "uint16")
+    href = rasters.write(tmp_path / "a.tif", levels, source)
+    refs = [BandRef(href=href, index=i, offset_dn=-1000.0) for i in (1, 2)]
+    got = warp_to([*refs, BandRef(href=href, index=2)], source[5:9, 5:9])
+    np.testing.assert_allclose(got.data.mean(axis=(1, 2)), [2000, 0, 600])
 
 
 def test_overviews_do_not_move_the_picture(rasters: ModuleType, tmp_path: Path) -> None:
