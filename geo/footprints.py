@@ -207,20 +207,20 @@ def overlap_shares(satellites: Footprints, aerials: Footprints, pairs: Neighbour
 
     Notes
     -----
-    Degrees of longitude shrink with latitude, but in both alike: over footprints of some hundred
-    kilometres the share is right to about a hundredth.
+    Areas are those of the sphere, degrees times the cosine of the middle latitude: over footprints
+    of a hundred kilometres right to some thousandths.
     """
     shares = np.empty(len(pairs.satellite))
     for start in range(0, len(shares), _CHUNK):
         some = slice(start, start + _CHUNK)
         one, other = satellites.shapes[pairs.satellite[some]], aerials.shapes[pairs.aerial[some]]
-        smaller = np.minimum(shapely.area(one), shapely.area(other))
+        smaller = np.minimum(_ground_area(one), _ground_area(other))
         shares[some] = _common_area(one, other) / np.maximum(smaller, 1e-12)
     return np.clip(shares, 0.0, 1.0)
 
 
 def _common_area(one: npt.NDArray[np.object_], other: npt.NDArray[np.object_]) -> _Floats:
-    """Of pairs of footprints, square degrees; most aerial scenes lie wholly inside."""
+    """Of pairs of footprints, as `_ground_area`; most aerial scenes lie wholly inside."""
     middles = [(b[:, 0] + b[:, 2]) / 2 for b in (shapely.bounds(one), shapely.bounds(other))]
     turns = 360 * np.round((middles[0] - middles[1]) / 360)
     if turns.any():
@@ -228,7 +228,14 @@ def _common_area(one: npt.NDArray[np.object_], other: npt.NDArray[np.object_]) -
         for i in np.flatnonzero(turns):
             other[i] = turned(other[i], float(turns[i]))
     shapely.prepare(one)
-    area = shapely.area(other)
+    area = _ground_area(other)
     part = ~shapely.covers(one, other)
-    area[part] = shapely.area(shapely.intersection(one[part], other[part]))
-    return np.asarray(area)
+    area[part] = _ground_area(shapely.intersection(one[part], other[part]))
+    return area
+
+
+def _ground_area(shapes: npt.NDArray[np.object_]) -> _Floats:
+    """Square degrees of a great circle."""
+    bounds = shapely.bounds(shapes)  # [n, 4], NaN where empty
+    middle = np.radians(np.nan_to_num((bounds[:, 1] + bounds[:, 3]) / 2))
+    return np.asarray(shapely.area(shapes) * np.cos(middle))
