@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +40,9 @@ class ShiftField:
         What it leaves of the windows' shifts, root mean square of those that were kept.
     kept : float
         Share of windows that agree with it.
+    sigma_px : float
+        Its standard error along an axis, root mean square over the ground: large where windows
+        are few for so much bending.
     """
 
     grid: tuple[float, ...]
@@ -49,6 +52,7 @@ class ShiftField:
     dx: _NodeRows
     residual_px: float
     kept: float
+    sigma_px: float
 
     def at(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> _Values:
         """Shifts at scattered places of the scene's grid: [n] and [n] to [2, n]."""
@@ -153,7 +157,7 @@ def fit_field(
     rough = np.median(shifts, axis=0)
     weights = trust * _biweight(np.linalg.norm(shifts - rough, axis=1), floor=0.3)
     for _ in range(_ROBUST_ROUNDS):
-        nodes = _smooth(design, shifts, weights, penalty)  # [nodes, 2]
+        nodes, spread = _smooth(design, shifts, weights, penalty)  # [nodes, 2], [nodes, nodes]
         off = np.linalg.norm(shifts - design @ nodes, axis=1)
         weights = trust * _biweight(off, floor=0.06)
     kept = weights > 0
@@ -167,6 +171,7 @@ def fit_field(
         dx=tuple(tuple(row) for row in dx.tolist()),
         residual_px=residual,
         kept=float(kept.mean()),
+        sigma_px=_mean_error(spread, counts),
     )
 
 
@@ -181,8 +186,14 @@ def _penalty(rows: int, cols: int) -> _Values:
     return np.asarray(total + 1e-9 * np.eye(rows * cols))
 
 
-def _smooth(design: _Values, shifts: _Values, weights: _Values, penalty: _Values) -> _Values:
-    """Penalised weighted least squares, smoothness by generalised cross-validation."""
+def _smooth(
+    design: _Values, shifts: _Values, weights: _Values, penalty: _Values
+) -> tuple[_Values, _Values]:
+    """Penalised weighted least squares, smoothness by generalised cross-validation.
+
+    Nodes [nodes, 2], and a root of their covariance [nodes, nodes]: Wahba, Bayesian confidence
+    intervals for the cross-validated smoothing spline, J. R. Stat. Soc. B 45 (1983).
+    """
     scale = weights / weights.sum() * np.count_nonzero(weights)
     normal = design.T @ (scale[:, None] * design)  # [nodes, nodes]
     right = design.T @ (scale[:, None] * shifts)  # [nodes, 2]
@@ -191,7 +202,8 @@ def _smooth(design: _Values, shifts: _Values, weights: _Values, penalty: _Values
     kept = np.clip(kept, 0.0, 1.0)  # 1 where only windows speak, 0 where only smoothness does
     in_base = base.T @ right  # [nodes, 2]
     seen = design @ base  # [n, nodes]
-    best, best_score = None, np.inf
+    best: tuple[_Values, _Values] | None = None
+    best_score = np.inf
     count = np.count_nonzero(weights)
     for smoothness in _SMOOTHNESS:
         share = 1 / (kept + smoothness * (1 - kept))  # [nodes]
@@ -202,10 +214,18 @@ def _smooth(design: _Values, shifts: _Values, weights: _Values, penalty: _Values
         misfit = float((scale[:, None] * (shifts - seen @ found) ** 2).sum())
         score = count * misfit / (count - freedom) ** 2
         if score < best_score:
-            best, best_score = base @ found, score
+            variance = misfit / 2 / (count - freedom)
+            best, best_score = (base @ found, base * np.sqrt(variance * share)), score
     if best is None:
         raise ValueError(f"{count} windows are too few for a field")
-    return np.asarray(best)
+    return best
+
+
+def _mean_error(root: _Values, counts: Sequence[int]) -> float:
+    """Root mean square over the ground of a field's standard error."""
+    by, bx = (_basis(np.linspace(0, 1, 2 * n), 0.0, 1.0, n) for n in counts)
+    each = [by @ column.reshape(counts) @ bx.T for column in root.T]
+    return float(np.sqrt(np.mean(np.sum(np.square(each), axis=0))))
 
 
 def _biweight(off: _Values, floor: float) -> _Values:

@@ -136,6 +136,21 @@ def test_sure_windows_count_for_more(rasters: ModuleType) -> None:
     assert errors[0] < errors[1]
 
 
+@pytest.mark.parametrize("windows", [20, 40, 225])
+@pytest.mark.parametrize("wavelength", [180, 400])
+def test_it_knows_how_well_it_is_known(rasters: ModuleType, wavelength: int, windows: int) -> None:
+    """A field bent through few windows fits each of them, and is wrong between them."""
+    errors, doubts = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        positions = rng.permutation(lattice())[:windows]
+        noise = rng.normal(0, 0.06, (windows, 2))
+        field = fitted(rasters, positions, relief(positions, wavelength) + noise)
+        errors.append(rmse_px(field, lambda places: relief(places, wavelength), margin=48))
+        doubts.append(field.sigma_px)
+    assert 0.3 < np.median(doubts) / np.median(errors) < 3
+
+
 def test_too_few_windows_are_an_error(rasters: ModuleType) -> None:
     with pytest.raises(ValueError, match="too few"):
         fitted(rasters, lattice()[:2], np.zeros((2, 2)))
