@@ -89,18 +89,22 @@ def _nearest_within(
     best, found = np.full(len(lonely), np.inf), np.full(len(lonely), -1, np.int64)
     for pairs in find_neighbours(lonely, others, rings):
         gap = gap_days_of(lonely, others, pairs)
-        order = np.lexsort((pairs.aerial, gap, pairs.satellite))
-        one, other, gap = pairs.satellite[order], pairs.aerial[order], gap[order]
+        one, other = pairs.satellite, pairs.aerial  # pairs of one scene stand together
+        better = (gap < best[one]) | ((gap == best[one]) & (other < found[one]))
         # The nearest of each scene is laid over it first: most often it is the answer.
-        while len(one):
-            better = (gap < best[one]) | ((gap == best[one]) & (other < found[one]))
+        while better.any():
             one, other, gap = one[better], other[better], gap[better]
-            first = np.diff(one, prepend=-1) > 0
-            tried = Neighbours(one[first], other[first])
+            start = np.flatnonzero(np.diff(one, prepend=-1))
+            sizes = np.diff(start, append=len(one))
+            nearest = gap == np.repeat(np.minimum.reduceat(gap, start), sizes)
+            last = np.iinfo(np.int64).max
+            who = np.minimum.reduceat(np.where(nearest, other, last), start)
+            nearest &= other == np.repeat(who, sizes)
+            tried = Neighbours(one[nearest], other[nearest])
             good = overlap_shares(lonely, others, tried) >= least
-            best[tried.satellite[good]] = gap[first][good]
+            best[tried.satellite[good]] = gap[nearest][good]
             found[tried.satellite[good]] = tried.aerial[good]
-            one, other, gap = one[~first], other[~first], gap[~first]
+            better = ~nearest & ((gap < best[one]) | ((gap == best[one]) & (other < found[one])))
     return found
 
 
