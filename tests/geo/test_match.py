@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.catalog.scene import Asset, Scene
-from geo.footprints import Footprints, turned
+from geo.footprints import Footprints, Neighbours, overlap_shares, turned
 from geo.match import MatchRules, Rejection, match_scenes, parse_day
 from geo.match_footprints import match_footprints, solar_hours
+from geo.misses import explain_satellites
 
 DAY = datetime(2023, 8, 15, 10, tzinfo=UTC)
 HERE = shapely.box(15.0, 47.0, 15.2, 47.2)
@@ -348,6 +349,32 @@ def test_columns_say_what_a_double_loop_says(lr: Any, hr: Any, rules: MatchRules
     assert set(pairs) == {
         (i, j) for i in range(len(one)) for j in range(len(other)) if fits(one, i, other, j, rules)
     }
+
+
+@settings(max_examples=60, deadline=None)
+@given(sides, sides, st.sampled_from([0.0, 0.3]))
+def test_the_nearest_miss_is_what_a_double_loop_finds(lr: Any, hr: Any, least: float) -> None:
+    """Nearest in time of those that share enough ground, else of those that share any."""
+    one, other = (
+        Footprints.of(
+            [
+                scene("x", shapely.box(x / 9, y / 9, x / 9 + w, y / 9 + h), days=t)
+                for (x, y, w, h), t, _ in rows
+            ]
+        )
+        for rows in (lr, hr)
+    )
+    found = explain_satellites(one, other, MatchRules(max_gap_days=0, min_overlap=least)).other
+    for i in range(len(one)):
+        gaps: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
+        for j in range(len(other)):
+            both = Neighbours(np.array([i]), np.array([j]))
+            share = overlap_shares(one, other, both)[0]
+            if share > 1e-12:
+                gap = float(abs(one.seconds[i] - other.seconds[j]) / 86400)
+                gaps[bool(share >= least)].append((gap, j))
+        wanted = min(gaps[True] or gaps[False] or [(0.0, -1)])
+        assert found[i] == wanted[1]
 
 
 def fits(one: Footprints, i: int, other: Footprints, j: int, rules: MatchRules) -> bool:
