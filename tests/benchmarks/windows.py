@@ -159,11 +159,11 @@ def _row(write: Write, name: str, size: int, group: Sequence[Judged]) -> None:
     right = [j for j in group if j.right]
     believed = [j for j in group if j.believed]
     share = f"{np.mean([j.believed for j in right]):.0%}" if right else ""
-    error = rms([j for j in believed if j.right])
+    error = f"{rms([j for j in believed if j.right]):.3f}" if believed else ""
     wrong = sum(not j.right for j in believed)
     write(
         f"| {name} | {size} | {len(group)} | {len(right)} | {share} | "
-        f"{error:.3f} | {wrong} of {len(believed)} |"
+        f"{error} | {wrong} of {len(believed)} |"
     )
 
 
