@@ -7,6 +7,7 @@ worker: seconds inside each kind of work, what a function calls for another kind
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 import time
@@ -33,20 +34,20 @@ from geo.scenes.make import SatelliteDate, ScenesConfig, make_scenes
 from geo.warp import warp_to
 
 SIZE_PX = 4096
-_DATES = tuple(SatelliteDate(gap_days=gap) for gap in (-6, 2, 5, 11))
+_DATES = tuple(SatelliteDate(gap_days=gap) for gap in (-6, 2, 5))
+_TURNS = 3
 _BANDS = ("red", "green", "blue")
 # Where the time of one worker goes: function, as the module that calls it knows it.
 _STEPS = (
     ("geo.ground", "read_window", "read"),
     ("geo.quality", "warp_to", "read"),
     ("flows.ingest_work", "inspect_pair", "headers"),
-    ("geo.pairing", "align_pair", "register and harmonise"),
+    ("geo.pairing", "align_source", "register and harmonise"),
     ("geo.reference", "warp_to", "warp, to register"),
     ("geo.alignment", "warp_to", "warp, to cut"),
-    ("geo.pairing", "cut_block", "judge"),
+    ("geo.pairblock", "cut_block", "judge"),
     ("geo.pairstore", "write_part", "write"),
     ("geo.pairstore", "hash_pixels", "hash"),
-    ("geo.pairing", "_row", "rows"),
     ("geo.pairstore", "_merge", "commit"),
 )
 
@@ -59,22 +60,32 @@ def run(write: Callable[[str], None]) -> None:
             folder / "scenes", ScenesConfig(width_px=SIZE_PX, height_px=SIZE_PX, dates=_DATES)
         )
         work = plan(folder / "scenes")
-        write("| workers | yardstick, chips/s | ingest, chips/s | ratio | whole flow, chips/s |")
-        write("|---|---|---|---|---|")
-        profile: Profile | None = None
+        write(
+            "| workers | yardstick, chips/s | ingest, chips/s | ratio | yardstick, CPU ms a chip | "
+            "ingest, CPU ms a chip | whole flow, chips/s |"
+        )
+        write("|---|---|---|---|---|---|---|")
+        profiles = []
         for workers in (1, 2):
-            plain = measure_plain(work, folder / f"plain{workers}", workers)
-            found = measure_ingest(work, folder / f"store{workers}", workers)
+            plain, found = [], []
+            for turn in range(_TURNS):
+                place = f"{workers}-{turn}"
+                plain.append(measure_plain(work, folder / f"plain{place}", workers))
+                found.append(measure_ingest(work, folder / f"store{place}", workers))
+                shutil.rmtree(folder / f"plain{place}")
+                shutil.rmtree(folder / f"store{place}")
+            yardstick, best = max(plain, key=_rate), max(found, key=_rate)
             flow = measure_flow(folder, workers)
-            profile = profile or found
+            profiles.append(best)
             write(
-                f"| {workers} | {plain:.0f} | {found.rate:.0f} | {found.rate / plain:.2f} | "
+                f"| {workers} | {yardstick.rate:.0f} | {best.rate:.0f} | "
+                f"{best.rate / yardstick.rate:.2f} | {yardstick.cpu_ms:.2f} | {best.cpu_ms:.2f} | "
                 f"{flow:.0f} |"
             )
-        assert profile is not None
-        write(f"\n| where {profile.seconds:.1f} s of one worker go | s | share |\n|---|---|---|")
-        for step, seconds in profile.steps.most_common():
-            write(f"| {step} | {seconds:.2f} | {seconds / profile.seconds:.0%} |")
+        one = profiles[0]
+        write(f"\n| where {one.seconds:.1f} s of one worker go | s | share |\n|---|---|---|")
+        for step, seconds in one.steps.most_common():
+            write(f"| {step} | {seconds:.2f} | {seconds / one.seconds:.0%} |")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,24 +108,51 @@ def plan(scenes: Path) -> Work:
     """Find out what there is to do."""
     rules = PairingRules(bands=_BANDS)
     found = [read_scenes(str(scenes / side))[0] for side in ("satellite", "aerial")]
-    candidates, _ = match_scenes(*found, MatchRules())
+    candidates, _ = match_scenes(found[0], found[1], MatchRules())
     pairs = [inspect_pair(candidate, rules) for candidate in candidates]
     cells = [cells_of(pair, rules) for pair in pairs]
     return Work(scenes=scenes, rules=rules, candidates=candidates, pairs=pairs, cells=cells)
 
 
-def measure_plain(work: Work, path: Path, threads: int) -> float:
-    """Chips a second of reading, warping and writing alone."""
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What all chips took."""
+
+    rate: float
+    seconds: float
+    cpu_ms: float
+    steps: Counter[str]
+
+
+def _rate(profile: Profile) -> float:
+    return profile.rate
+
+
+@contextmanager
+def measured(chips: int) -> Iterator[list[Profile]]:
+    """Take the time of what is inside; afterwards the list holds the profile."""
+    found: list[Profile] = []
+    with stopwatches() as steps:
+        started, cpu = time.perf_counter(), time.process_time()
+        yield found
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    steps["scheduling and waiting, less what overlaps"] = seconds - sum(steps.values())
+    found.append(
+        Profile(rate=chips / seconds, seconds=seconds, cpu_ms=1000 * cpu / chips, steps=steps)
+    )
+
+
+def measure_plain(work: Work, path: Path, threads: int) -> Profile:
+    """Reading, warping and writing alone."""
     store = PairStore.create_or_open(path, StoreConfig(bands=_BANDS))
     jobs = [
         (pair, block)
         for pair, cells in zip(work.pairs, work.cells, strict=True)
         for block in blocks_of(cells)
     ]
-    started = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda job: _plain_block(*job, work.rules, store), jobs))
-    return work.chips / (time.perf_counter() - started)
+    with ThreadPoolExecutor(threads) as pool, measured(work.chips) as found:
+        list(pool.map(lambda job: _plain_block(job[0], job[1], work.rules, store), jobs))
+    return found[0]
 
 
 def _plain_block(
@@ -146,32 +184,20 @@ def _plain_block(
     store.write_part(data)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """What an ingest took."""
-
-    rate: float
-    seconds: float
-    steps: Counter[str]
-
-
 def measure_ingest(work: Work, path: Path, workers: int) -> Profile:
     """Align, cut and commit everything, without Prefect."""
     from flows.ingest_scenes import PairingLine
     from flows.runtime import dask_client
 
     store = PairStore.create_or_open(path, StoreConfig(bands=_BANDS))
-    with dask_client(workers) as client, stopwatches() as steps:
-        started = time.perf_counter()
+    with dask_client(workers) as client, measured(work.chips) as found:
         line = PairingLine(
             client, store, work.candidates, work.rules, landcover=None, run_name="bench"
         )
         for outcome in line:
             assert outcome.state == "paired", outcome
         line.flush()
-        seconds = time.perf_counter() - started
-    steps["the rest: planning, scheduling, waiting"] = seconds - sum(steps.values())
-    return Profile(rate=work.chips / seconds, seconds=seconds, steps=steps)
+    return found[0]
 
 
 def measure_flow(folder: Path, workers: int) -> float:
@@ -194,7 +220,7 @@ def measure_flow(folder: Path, workers: int) -> float:
 @contextmanager
 def stopwatches() -> Iterator[Counter[str]]:
     """Count the seconds that threads spend in each step, inner steps taken out of outer ones."""
-    steps: Counter[str] = Counter()
+    steps: Counter[str] = Counter()  # seconds
     lock, stack = threading.Lock(), threading.local()
     originals = []
 
