@@ -47,6 +47,10 @@ class FieldRules:
         Least share of the windows that must agree with the field.
     max_residual_px : float
         A field that leaves more than this to its windows explains nothing.
+    max_sigma_px : float
+        Largest standard error of the field over its ground.
+    min_believed : float
+        Least share of windows that must be sure of themselves.
     """
 
     allowed: bool = True
@@ -56,6 +60,8 @@ class FieldRules:
     min_distortion_px: float = 0.12
     min_kept: float = 0.85
     max_residual_px: float = 0.25
+    max_sigma_px: float = 0.15
+    min_believed: float = 0.4
 
     def __post_init__(self) -> None:
         if self.window_px < 32:
@@ -172,7 +178,7 @@ def register_field(
     for _ in range(field_rules.rounds):
         over = [start if field is None else field.over(ground.geobox) for ground, _ in views]
         found = _Measured.of(views, over, rules, grid)
-        if len(found.positions) < 12:
+        if len(found.positions) < max(12, field_rules.min_believed * len(views)):
             return None
         before = field.at(*found.positions.T).T if field is not None else np.array(start)
         field = fit_field(
@@ -184,7 +190,11 @@ def register_field(
             margin_px=field_rules.window_px / 4,
         )
     assert field is not None
-    if field.kept < field_rules.min_kept or field.residual_px > field_rules.max_residual_px:
+    if (
+        field.kept < field_rules.min_kept
+        or field.residual_px > field_rules.max_residual_px
+        or field.sigma_px > field_rules.max_sigma_px
+    ):
         return None
     values = field.at(*found.positions.T)  # [2, n]
     middle = values.mean(axis=1)
