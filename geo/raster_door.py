@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -45,6 +46,11 @@ _REMOTE_OPTIONS = {
 # What a server will answer again: not there, not for you.
 _REFUSED = re.compile(r"HTTP response code: 4(?!08|25|29)\d\d")
 
+# How GDAL says that it goes on without what it could not read.
+_LOST = re.compile(
+    r"IO error|[Rr]ead error|[Cc]an ?not read|tag ignored|failed to read", re.IGNORECASE
+)
+
 # Waits before a remote read is done again.
 _WAITS_S = (0.5, 1.0, 2.0, 4.0)
 
@@ -68,7 +74,8 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
     if not remote and not Path(path).exists():
         raise SourceError(f"{href}: no such file", href=href, cause="missing")
     # An opened dataset asks for the options again at each read, hence the Env around both.
-    with rasterio.Env(**(_REMOTE_OPTIONS | _freshness.options() if remote else {})):
+    options = _REMOTE_OPTIONS | _freshness.options() if remote else {}
+    with rasterio.Env(**options), _ear.listening() as heard:
         try:
             dataset = DatasetReader(path, driver=list(_REMOTE_DRIVERS if remote else _DRIVERS))
         except RasterioError as error:
@@ -81,6 +88,7 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
                 cause="missing" if refused else "unreadable",
             ) from error
         with dataset:
+            _refuse_half_read(href, heard)
             _refuse_unsafe(href, dataset)
             try:
                 yield dataset
@@ -91,6 +99,46 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
                     href=href,
                     cause="unreadable",
                 ) from error
+            _refuse_half_read(href, heard)
+
+
+class _Ear(logging.Handler):
+    """Hears what GDAL only warns of, in the thread that reads."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._local = threading.local()
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """Warnings of this thread while the context lasts."""
+        before = getattr(self._local, "heard", None)
+        self._local.heard = []
+        try:
+            yield self._local.heard
+        finally:
+            self._local.heard = before
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message for whoever listens in this thread."""
+        heard = getattr(self._local, "heard", None)
+        if heard is not None:
+            heard.append(record.getMessage())
+
+
+_ear = _Ear()
+logging.getLogger("rasterio._env").addHandler(_ear)
+
+
+def _refuse_half_read(href: str, heard: list[str]) -> None:
+    """Refuse a remote raster of which GDAL dropped what did not arrive: its CRS, its nodata."""
+    lost = next((text for text in heard if _LOST.search(text)), None)
+    if lost is not None and is_remote(href):
+        raise SourceError(
+            f"{href}: a part of it did not arrive ({lost.splitlines()[0][:200]})",
+            href=href,
+            cause="unreadable",
+        )
 
 
 def _is_vrt(path: str) -> bool:

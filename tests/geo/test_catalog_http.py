@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 
 from geo import raster_door
@@ -338,6 +339,22 @@ class TestPixels:
             np.testing.assert_array_equal(got.data, image[1:, 100:300, 50:400])
             assert got.valid.all()
         assert met & set(kinds)
+
+    def test_no_half_of_a_description_is_taken_for_the_whole(
+        self, rasters: ModuleType, tmp_path: Path
+    ) -> None:
+        """GDAL opens a file whose header came by half, without its CRS or nodata, and warns."""
+        path = tmp_path / "small.tif"
+        image = np.random.default_rng(0).integers(0, 99, (1, 60, 60)).astype("uint8")
+        rasters.write(path, image, rasters.grid((60, 60)), nodata=7, compress="deflate")
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(note="x" * 500)  # the directory is written anew, at the end
+        want = inspect_raster(str(path))
+        for seed in range(12):
+            faults = Faults(seed=seed, share=1.0, most=2, kinds=("cut",))
+            with StacServer(tmp_path, faults=faults) as server:
+                got = inspect_raster(f"{server.files}/small.tif")
+            assert (got.geobox, got.nodata, got.bands) == (want.geobox, want.nodata, want.bands)
 
     @pytest.mark.slow
     def test_a_stalled_answer_is_given_up_and_asked_again(self, folder: Path, image: Any) -> None:
