@@ -124,10 +124,17 @@ class _Ear(logging.Handler):
         heard = getattr(self._local, "heard", None)
         if heard is not None:
             heard.append(record.getMessage())
+        # Whoever wants less of rasterio in a log sets the level of its parent, as before.
+        if _PARENT.isEnabledFor(record.levelno):
+            _PARENT.handle(record)
 
 
+_PARENT = logging.getLogger("rasterio")
+_GDAL = logging.getLogger("rasterio._env")
 _ear = _Ear()
-logging.getLogger("rasterio._env").addHandler(_ear)
+_GDAL.addHandler(_ear)
+_GDAL.setLevel(logging.WARNING)
+_GDAL.propagate = False
 
 
 def _refuse_half_read(href: str, heard: list[str]) -> None:
@@ -209,7 +216,8 @@ def retried(href: str, read: Callable[[], _Result]) -> _Result:
             try:
                 return read()
             except SourceError as error:
-                if error.facts.get("cause") != "unreadable":
+                # A georeference may be missing because it did not arrive.
+                if error.facts.get("cause") not in ("unreadable", "no_georeference"):
                     raise
             time.sleep(wait_s)
             _freshness.anew = True
