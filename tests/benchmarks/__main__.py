@@ -8,7 +8,16 @@ import sys
 
 from flows.settings import prepare_environment, usable_cores
 
-BENCHMARKS = ("registration", "stages", "seeds")
+BENCHMARKS = (
+    "registration",
+    "windows",
+    "arosics",
+    "radiometry",
+    "matching",
+    "ingest",
+    "stages",
+    "seeds",
+)
 
 
 def main() -> None:
