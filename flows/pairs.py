@@ -25,6 +25,7 @@ def describe_store(
 
 def _export_png(store: Any, folder: Path, version: int | None) -> int:
     """Write a strip of LR, bicubic and HR for each pair, named by where it lies."""
+    from geo.hrefs import safe_name
     from geo.pictures import pair_strip
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,8 +33,10 @@ def _export_png(store: Any, folder: Path, version: int | None) -> int:
     for index in range(len(reader)):
         [pair] = reader.read([index])
         row = reader.row(index)
-        name = f"{row['split']}_{row['satellite_id']}_{row['row']}_{row['col']}"
-        file = folder / f"{name.replace('/', '_')}.png"
+        place = f"{row['split']}_{row['row']}_{row['col']}"
+        # Ids are strangers' text: they may try to lead out of the folder.
+        scenes = f"{safe_name(row['satellite_id'])}_{safe_name(row['aerial_id'])}"
+        file = folder / f"{place}_{scenes}.png"
         file.write_bytes(pair_strip(pair.lr, pair.hr, pair.valid, bands=store.config.bands))
     return len(reader)
 
