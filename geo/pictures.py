@@ -47,7 +47,8 @@ def to_rgb8(
 ) -> npt.NDArray[np.uint8]:
     """Stretched picture [h, w, 3] of an image [C, h, w]."""
     low, high = (limit[:, None, None] for limit in limits)
-    shown = np.clip((np.asarray(data, np.float32) - low) / (high - low), 0, 1)
+    span = np.maximum(high - low, 1e-6)  # a chip of one value is shown dark
+    shown = np.clip((np.asarray(data, np.float32) - low) / span, 0, 1)
     chosen = shown[colour_bands(bands)].transpose(1, 2, 0)
     picture = np.asarray(np.rint(chosen * 255), np.uint8)
     if valid is not None:
