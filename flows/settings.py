@@ -70,6 +70,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    # GDAL would keep blocks in a twentieth of the memory, in each process.
+    "GDAL_CACHEMAX": "256",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "skyscale",
     # The same loggers speak outside of flows, where there is no run to log to.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 _Planes = npt.NDArray[np.float32]
 _Values = npt.NDArray[np.float64]
@@ -49,10 +49,14 @@ class HarmoniseRules:
         Least agreement (see `ColourFit`). Calibrated on real pairs: good ones stand above 0.65,
         also in a desert and under 30 % of cloud; winter against summer, fields eight years apart
         and other places below 0.6.
+    max_swapped_gain : float
+        Most mean correlation that another order of the bands may win: more, and they are swapped.
+        On real pairs the right order wins by 0.024 or more.
     """
 
     method: Method = "linear"
     min_agreement: float = 0.6
+    max_swapped_gain: float = 0.02
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -108,7 +112,8 @@ class ColourFit:
         Standard deviation of the satellite's pixels that were kept, and of its noise where that
         is known, for each band.
     reason : str or None
-        ``poor_colour_fit`` for a fit that must not be used, with `value` and `limit`.
+        ``poor_colour_fit`` or ``swapped_bands`` for a fit that must not be used, with `value` and
+        `limit`.
     """
 
     gains: tuple[float, ...]
@@ -224,7 +229,7 @@ def fit_colours(
         for a, s, n in zip(aerial, satellite, noise, strict=True)
     ]
     agreement = float(np.mean([f.correlation * f.kept for f in fits]))
-    poor = agreement < rules.min_agreement
+    refusal = _refuse(agreement, find_swapped(aerial, satellite)[1], rules)
     return ColourFit(
         gains=tuple(f.gain for f in fits),
         offsets=tuple(f.offset for f in fits),
@@ -235,10 +240,47 @@ def fit_colours(
         agreement=agreement,
         contrast_dn=tuple(f.contrast for f in fits),
         noise_dn=tuple(float(n) for n in noise),
-        reason="poor_colour_fit" if poor else None,
-        value=agreement if poor else None,
-        limit=rules.min_agreement if poor else None,
+        **refusal,
     )
+
+
+def _refuse(agreement: float, swapped_gain: float, rules: HarmoniseRules) -> dict[str, Any]:
+    """Why a fit must not be used, if so."""
+    if agreement < rules.min_agreement:
+        limit = rules.min_agreement
+        return {"reason": "poor_colour_fit", "value": agreement, "limit": limit}
+    if swapped_gain > rules.max_swapped_gain:
+        limit = rules.max_swapped_gain
+        return {"reason": "swapped_bands", "value": swapped_gain, "limit": limit}
+    return {}
+
+
+def find_swapped(aerial: _Planes, satellite: _Planes) -> tuple[tuple[int, ...], float]:
+    """Which aerial band each satellite band looks most like, and by how much it looks more so.
+
+    Parameters
+    ----------
+    aerial, satellite : array, [C, n]
+        Valid pixels of both at LR resolution, registered.
+
+    Returns
+    -------
+    order : tuple of int
+        The assignment with the largest sum of correlations; ``0, 1, 2 ...`` where bands are as
+        they should be.
+    margin : float
+        Mean correlation in that order less that in the given one.
+    """
+    bands = len(satellite)
+    given = tuple(range(bands))
+    if bands < 2 or not aerial.shape[1]:
+        return given, 0.0
+    if np.concatenate([aerial, satellite]).std(axis=1).min() <= _NO_CONTRAST:
+        return given, 0.0
+    across = np.corrcoef(np.concatenate([satellite, aerial]))[:bands, bands:]  # [satellite, aerial]
+    rows, order = optimize.linear_sum_assignment(-across)
+    margin = float(across[rows, order].mean() - np.trace(across) / bands)
+    return tuple(int(i) for i in order), margin
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from geo.raster_io import BandRef, inspect_raster, source_geobox
 
 # An aerial image coarser than this many HR pixels has no detail to teach.
 _COARSEST_HR_PX = 1.6
+# One so many times finer is read only to be thrown away; 4 cm for an HR of 2.5 m is not.
+_FINEST_HR_PX = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
 
 
 def _check_detail(satellite: GeoBox, aerial: GeoBox, candidate: Candidate, scale: int) -> None:
-    """Refuse an aerial image that is too coarse for the HR grid."""
+    """Refuse an aerial image that is too coarse, or far too fine, for the HR grid."""
     # A point of the ground: the centroid of ground across the antimeridian lies in Africa.
     place = candidate.overlap.representative_point()
     line = shapely.linestrings([(place.x, place.y), (place.x, place.y + 1e-4)])
@@ -105,6 +107,15 @@ def _check_detail(satellite: GeoBox, aerial: GeoBox, candidate: Candidate, scale
             cause="aerial_too_coarse",
             value=round(float(ratio), 3),
             limit=round(scale / _COARSEST_HR_PX, 3),
+        )
+    if ratio > _FINEST_HR_PX * scale:
+        raise GridError(
+            f"{candidate.aerial.id}: {ratio:.0f} aerial pixels for each pixel of "
+            f"{candidate.satellite.id}; wanted at most {_FINEST_HR_PX * scale:.0f}: reduce the "
+            "aerial image first, or take a larger scale",
+            cause="aerial_too_fine",
+            value=round(float(ratio), 1),
+            limit=_FINEST_HR_PX * scale,
         )
 
 

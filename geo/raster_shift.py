@@ -14,7 +14,7 @@ from geo.errors import GridError
 from geo.harmonise import HarmoniseRules
 from geo.raster_io import RasterInfo, inspect_raster
 
-_ANY_COLOURS = HarmoniseRules(min_agreement=0)
+_ANY_COLOURS = HarmoniseRules(min_agreement=0, max_swapped_gain=2)
 
 
 def align_rasters(

@@ -22,7 +22,7 @@ from geo.raster_io import RasterInfo, inspect_raster
 __all__ = ["RASTER_SUFFIXES", "lonlat_footprint", "read_folder", "read_rasters"]
 
 # VRT is among them so that it is listed as refused, with the reason.
-RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img"})
+RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".jpg", ".jpeg", ".png"})
 
 # Masks beside a raster by a word of their name; the keys of STAC that mean the same.
 _MASK_WORDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from geo.harmonise import (
     HarmoniseRules,
     ToneCurve,
     estimate_noise,
+    find_swapped,
     fit_colours,
 )
 
@@ -327,3 +329,29 @@ def test_a_curve_goes_on_straight_beyond_its_ends() -> None:
     got = curve.apply(np.array([0.0, 10.0, 15.0, 40.0, 50.0]))
     np.testing.assert_allclose(got, [-20, 100, 200, 500, 620])
     np.testing.assert_allclose(curve.undo(got), [0, 10, 15, 40, 50])
+
+
+class TestSwappedBands:
+    """Visible bands look alike, yet each looks most like itself."""
+
+    def sides(self, order: list[int]) -> tuple[Any, Any]:
+        rng = np.random.default_rng(0)
+        light = rng.normal(size=4000)
+        own = rng.normal(size=(3, 4000))
+        satellite = (1500 + 300 * (light + 0.5 * own)).astype(np.float32)
+        aerial = 80 + 20 * (light + 0.5 * own) + rng.normal(0, 3, (3, 4000))
+        return aerial[order].astype(np.float32), satellite
+
+    @pytest.mark.parametrize("order", [[2, 1, 0], [1, 0, 2], [1, 2, 0]])
+    def test_they_are_found_and_refused(self, order: list[int]) -> None:
+        aerial, satellite = self.sides(order)
+        found, margin = find_swapped(aerial, satellite)
+        assert [order[i] for i in found] == [0, 1, 2]
+        fit = fit_colours(aerial, satellite)
+        assert (fit.reason, fit.limit) == ("swapped_bands", 0.02)
+        assert fit.value == pytest.approx(margin)
+
+    def test_bands_in_their_order_stay(self) -> None:
+        aerial, satellite = self.sides([0, 1, 2])
+        assert find_swapped(aerial, satellite) == ((0, 1, 2), 0.0)
+        assert fit_colours(aerial, satellite).reason is None
