@@ -20,7 +20,7 @@ from geo.registration import SceneShift, Unregistered, register
 from geo.views import View, ViewReader, spread, spread_closely
 
 # So many pixels tell gains and offsets as well as all of them.
-_MOST_COLOURS = 100_000
+_MOST_COLOURS = 50_000
 
 
 def align_source(

@@ -64,17 +64,26 @@ class ReferenceWindow:
         Pixels
             float32 [C, h, w], 0 where not valid.
         """
+        if np.ndim(shift_yx) == 1:
+            return self._moved(float(shift_yx[0]), float(shift_yx[1]))
         shift = np.asarray(shift_yx, np.float32)
-        if shift.ndim == 1:
-            shift = shift[:, None, None]
         at = _FINER * (np.indices(self.shape_yx, dtype=np.float32) + self.rim_px - shift)
         weight = ndimage.map_coordinates(self.weight, at, order=1, cval=0.0)
-        valid = np.asarray(weight > _LEAST_WEIGHT)
         data = np.empty((len(self.splines), *self.shape_yx), np.float32)
         for plane, out in zip(self.splines, data, strict=True):
             ndimage.map_coordinates(plane, at, out, order=3, prefilter=False)
-        data[:, ~valid] = 0
-        return Pixels(data, valid)
+        return _masked(data, weight)
+
+    def _moved(self, dy: float, dx: float) -> Pixels:
+        """Sampled at one shift: rows and columns one after the other, many times faster."""
+        height, width = self.shape_yx
+        first = [_FINER * (self.rim_px - shift) for shift in (dy, dx)]
+        taps_y, taps_x = _cubic_taps(first[0]), _cubic_taps(first[1])
+        rows = _sum_taps(self.splines, taps_y, height, axis=1)  # [C, h, W]
+        data = _sum_taps(rows, taps_x, width, axis=2)  # [C, h, w]
+        weight = _sum_taps(self.weight[None], _linear_taps(first[0]), height, axis=1)
+        weight = _sum_taps(weight, _linear_taps(first[1]), width, axis=2)[0]
+        return _masked(data, weight)
 
     def part(self, rows: slice, cols: slice) -> ReferenceWindow:
         """A smaller window out of this one, with the same rim."""
@@ -87,6 +96,53 @@ class ReferenceWindow:
             (rows.stop - rows.start, cols.stop - cols.start),
             self.rim_px,
         )
+
+
+_Taps = list[tuple[int, float]]
+
+
+def _cubic_taps(position: float) -> _Taps:
+    """Where a cubic B-spline about a position has its coefficients, and their weights."""
+    base = int(np.floor(position))
+    t = position - base
+    weights = (
+        (1 - t) ** 3 / 6,
+        (3 * t**3 - 6 * t**2 + 4) / 6,
+        (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
+        t**3 / 6,
+    )
+    return [(base - 1 + k, w) for k, w in enumerate(weights) if w > 0]
+
+
+def _linear_taps(position: float) -> _Taps:
+    base = int(np.floor(position))
+    t = position - base
+    return [(base + k, w) for k, w in enumerate((1 - t, t)) if w > 0]
+
+
+def _sum_taps(planes: _Planes, taps: _Taps, count: int, *, axis: int) -> _Planes:
+    """Weighted sum of strided pieces along an axis; what lies beyond the planes is nothing."""
+    length = planes.shape[axis]
+    shape = list(planes.shape)
+    shape[axis] = count
+    total = np.zeros(shape, np.float32)
+    for start, weight in taps:
+        # Samples start, start + 2 ... that lie inside.
+        low = max(0, -(start // _FINER))
+        high = min(count, (length - 1 - start) // _FINER + 1)
+        if low >= high:
+            continue
+        inside = slice(start + _FINER * low, start + _FINER * (high - 1) + 1, _FINER)
+        target, source = [slice(None)] * 3, [slice(None)] * 3
+        target[axis], source[axis] = slice(low, high), inside
+        total[tuple(target)] += np.float32(weight) * planes[tuple(source)]
+    return total
+
+
+def _masked(data: _Planes, weight: _Planes) -> Pixels:
+    valid = np.asarray(weight > _LEAST_WEIGHT)
+    data[:, ~valid] = 0
+    return Pixels(data, valid)
 
 
 def read_reference(

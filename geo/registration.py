@@ -21,7 +21,7 @@ from geo.shift_field import ShiftField, fit_field
 from geo.views import View
 
 # The first answer need only be near: a few windows, spread over all of them, will do.
-_FIRST_WINDOWS = 8
+_FIRST_WINDOWS = 6
 
 Shift = tuple[float, float] | npt.NDArray[np.float32]
 """Of a window, or of each of its pixels [2, h, w]: LR pixels, down and right."""
