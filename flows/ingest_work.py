@@ -60,6 +60,8 @@ def cut(
     blocks: Sequence[Block], landcover: LandCover | None
 ) -> list[tuple[int, list[Row] | GeoError]]:
     """Cut blocks into the store, on a worker; one is written while the next is cut."""
+    from distributed import secede
+
     from geo.pairblock import cut_job
 
     results: list[tuple[int, Future[list[Row]] | GeoError]] = []
@@ -72,6 +74,9 @@ def cut(
                 continue
             wait([future for _, future in results if isinstance(future, Future)])  # memory
             results.append((number, writer.submit(_write, job.store, good, refused)))
+        # While the last one is written, this thread of the worker cuts something else. No more
+        # than the client hands out at a time can wait like this.
+        secede()
     return [(n, r.result() if isinstance(r, Future) else r) for n, r in results]
 
 

@@ -70,6 +70,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    # Blocks are worked on side by side already; OpenBLAS's own threads would only spin.
+    "OPENBLAS_NUM_THREADS": "1",
     # GDAL would keep blocks in a twentieth of the memory, in each process.
     "GDAL_CACHEMAX": "256",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "skyscale",
@@ -99,6 +101,7 @@ def worker_environment(threads: int) -> dict[str, str]:
         "GOMP_SPINCOUNT": "1000",
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -354,5 +354,8 @@ def to_dtype(data: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> npt.NDArray
     if wanted.kind not in "iu":
         return data.astype(wanted)
     limits = np.iinfo(wanted)
-    whole = np.rint(data)
-    return np.clip(whole, limits.min, limits.max, out=whole).astype(wanted)
+    out = np.empty(data.shape, wanted)
+    for piece, target in zip(data, out, strict=True):  # small enough to stay in the cache
+        whole = np.rint(piece)
+        target[:] = np.clip(whole, limits.min, limits.max, out=whole)
+    return out

@@ -134,8 +134,11 @@ class ColourFit:
         if self.curves:
             bent = [curve.apply(p) for curve, p in zip(self.curves, aerial, strict=True)]
             return np.asarray(np.stack(bent), np.float32)
-        gains, offsets = self._line(aerial.ndim)
-        return np.asarray(aerial * gains + offsets, np.float32)
+        out = np.empty(aerial.shape, np.float32)
+        for plane, target, gain, offset in zip(aerial, out, self.gains, self.offsets, strict=True):
+            np.multiply(plane, np.float32(gain), out=target)
+            target += np.float32(offset)
+        return out
 
     def undo(self, satellite: npt.NDArray[Any]) -> _Planes:
         """Satellite DN [C, ...] back to aerial DN, float32."""
