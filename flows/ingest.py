@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geo.decisions import PairingRules
     from geo.landcover import LandCover
     from geo.match import Candidate, MatchRules
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
 # Prefect keeps a task for each scene pair, or for a batch of them where there are many: its
 # database has to stay far below the work that it keeps.

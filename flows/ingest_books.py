@@ -14,14 +14,14 @@ from geo.alignment import Alignment
 from geo.borrow import may_borrow
 from geo.decisions import scenes_digest
 from geo.harmonise import ColourFit
-from geo.pairrow import scenes_identity
+from geo.pairstore.rows import scenes_identity
 
 if TYPE_CHECKING:
     from geo.chips import Cell
     from geo.decisions import PairingRules
     from geo.match import Candidate
-    from geo.pairrow import Row
-    from geo.pairstore import PairStore
+    from geo.pairstore.rows import Row
+    from geo.pairstore.store import PairStore
 
 _Place = tuple[str, str, int, int]  # aerial scene, CRS, row and column on the lattice
 # Rank of pairs whose satellite scene is not asked for in this run: they are there, so they count.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flows.ingest_sources import Found
     from geo.match import Candidate
     from geo.pairmap.content import PairMap
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
 # Prefect keeps artifacts in its database: a larger picture is left where it lies.
 _MOST_IMAGE_BYTES = 400_000

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from geo.landcover import LandCover
     from geo.match import Candidate
     from geo.pairing import ScenePair
-    from geo.pairrow import Row
-    from geo.pairstore import PairStore
+    from geo.pairstore.rows import Row
+    from geo.pairstore.store import PairStore
 
 # Rows committed at once: few versions, little to do again after a crash.
 _ROWS_A_COMMIT = 1024

@@ -14,7 +14,7 @@ from flows.ingest_form import Form, usual_form
 if TYPE_CHECKING:
     from geo.decisions import PairingRules
     from geo.match import Candidate, MatchRules
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ def choose_form(config: IngestConfig, candidates: Sequence[Candidate]) -> Form |
     GeoError
         When no scene pair can be joined and there is no store yet.
     """
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     if (Path(config.store) / "store.json").exists():
         store = PairStore.open(config.store).config
@@ -205,8 +205,8 @@ def pairing_rules(config: IngestConfig, form: Form | None) -> PairingRules:
 
 def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> PairStore:
     """Open the store, made if it is new."""
-    from geo.pairconfig import StoreConfig, default_data_range
-    from geo.pairstore import PairStore
+    from geo.pairstore.config import StoreConfig, default_data_range
+    from geo.pairstore.store import PairStore
     from geo.splits import SplitRule
 
     if form is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geo.match import Candidate
     from geo.pairblock import BlockJob
     from geo.pairing import ScenePair
-    from geo.pairrow import PairData, Row
+    from geo.pairstore.rows import PairData, Row
 
 Block = tuple[int, "BlockJob"]
 """Its number among the blocks of a scene pair, and what to cut."""
@@ -82,7 +82,7 @@ def cut(
 
 def _write(store: str, good: Sequence[PairData], refused: Sequence[Row]) -> list[Row]:
     """Write the good chips as one part; returns a row for each chip."""
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     return [*PairStore.open(store).write_part(good), *refused]
 

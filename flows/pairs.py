@@ -10,7 +10,7 @@ def describe_store(
     path: Path, *, version: int | None, rejected: bool, export_png: Path | None
 ) -> dict[str, Any]:
     """What ``skyscale pairs`` prints."""
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     store = PairStore.open(path)
     result = store.summary(version)

@@ -83,7 +83,7 @@ def report(config: ReportFlowConfig) -> dict[str, Any]:
 def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
     """Find the scenes, register and harmonise the reference once, lay out the tiles."""
     from geo.landcover import LandCover
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
     from geo.raster_io import inspect_raster
     from geo.reporting.plan import plan_report
 

@@ -20,7 +20,7 @@ from flows.errors import FlowError, UsageError
 from flows.launcher import launch_ranks
 
 if TYPE_CHECKING:
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
     from models.config import TrainConfig
 
 
@@ -83,7 +83,7 @@ def train(config: TrainFlowConfig) -> dict[str, Any]:
 @task(name="prepare", cache_policy=NO_CACHE)
 def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
     """Settle configuration, data version and run; written down for the ranks."""
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     store = PairStore.open(config.store)
     summary = store.summary()

@@ -15,7 +15,7 @@ from typing import Any
 
 from flows.settings import is_leading_rank, prepare_environment
 from flows.tracking import RunLogger
-from geo.pairstore import PairReader, PairStore
+from geo.pairstore.store import PairReader, PairStore
 from geo.pictures import training_strip
 from geo.scoring import score_pair
 from models.config import TrainConfig

@@ -12,7 +12,7 @@ from geo.catalog.scene import Refusal
 from geo.cut import CutRules
 from geo.errors import GeoError
 from geo.match import Candidate, Rejection
-from geo.pairrow import Row, scenes_identity
+from geo.pairstore.rows import Row, scenes_identity
 
 # Raised whenever pixels of the same scenes by the same rules would come out differently.
 PAIRING_VERSION = 2

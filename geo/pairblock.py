@@ -12,8 +12,8 @@ from geo.cut import AlignedPair, Chip, cut_block
 from geo.decisions import PairingRules, alignment_facts, scene_facts
 from geo.landcover import LandCover
 from geo.pairing import ScenePair, lattice_of
-from geo.pairrow import PairData, Row, pair_identity
-from geo.pairstore import PairStore
+from geo.pairstore.rows import PairData, Row, pair_identity
+from geo.pairstore.store import PairStore
 from geo.splits import SplitRule
 
 

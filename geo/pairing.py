@@ -21,7 +21,7 @@ from geo.chips import Cell, Lattice
 from geo.decisions import PairingRules
 from geo.errors import BandError, GeoError, GridError, SourceError
 from geo.match import Candidate
-from geo.pairrow import pair_identity
+from geo.pairstore.rows import pair_identity
 from geo.raster_io import BandRef, inspect_raster, source_geobox
 
 # An aerial image coarser than this many HR pixels has no detail to teach.

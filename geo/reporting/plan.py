@@ -17,7 +17,7 @@ from geo.errors import GridError, ReportError
 from geo.ground import GroundWindow, read_ground
 from geo.harmonise import HarmoniseRules
 from geo.landcover import LandCover
-from geo.pairconfig import default_data_range
+from geo.pairstore.config import default_data_range
 from geo.raster_io import Pixels, Source, inspect_raster, read_window, source_geobox
 from geo.sensor import degrade
 from geo.splits import SplitRule

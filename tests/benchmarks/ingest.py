@@ -25,10 +25,10 @@ from geo.chips import Cell, blocks_of
 from geo.cut import to_dtype
 from geo.decisions import PairingRules
 from geo.match import Candidate, MatchRules, match_scenes
-from geo.pairconfig import StoreConfig
 from geo.pairing import ScenePair, cells_of, inspect_pair, lattice_of
-from geo.pairrow import PairData
-from geo.pairstore import PairStore
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.rows import PairData
+from geo.pairstore.store import PairStore
 from geo.raster_io import read_window
 from geo.scenes.make import SatelliteDate, ScenesConfig, make_scenes
 from geo.warp import warp_to
@@ -46,9 +46,9 @@ _STEPS = (
     ("geo.reference", "warp_to", "warp, to register"),
     ("geo.alignment", "warp_to", "warp, to cut"),
     ("geo.pairblock", "cut_block", "judge"),
-    ("geo.pairstore", "write_part", "write"),
-    ("geo.pairstore", "hash_pixels", "hash"),
-    ("geo.pairstore", "_merge", "commit"),
+    ("geo.pairstore.store", "write_part", "write"),
+    ("geo.pairstore.store", "hash_pixels", "hash"),
+    ("geo.pairstore.store", "_merge", "commit"),
 )
 
 

@@ -15,9 +15,9 @@ from geo.chips import Cell, blocks_of
 from geo.decisions import PairingRules
 from geo.match import MatchRules, match_scenes
 from geo.pairblock import BlockJob, pair_block
-from geo.pairconfig import StoreConfig
 from geo.pairing import align_pair, cells_of, inspect_pair
-from geo.pairstore import PairStore
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.store import PairStore
 from geo.reporting.plan import plan_report
 from geo.reporting.tiles import score_batch
 from geo.scenes.make import ScenesConfig, make_scenes

@@ -146,7 +146,7 @@ def hostile(services: Path, shared_data: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_good_scenes_are_paired_with_each_other(hostile: Hostile) -> None:
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     rows = PairStore.open(hostile.result["store"]).rows(kind="scenes").to_pylist()
     paired = {(row["satellite_id"], row["aerial_id"]) for row in rows}
@@ -154,7 +154,7 @@ def test_good_scenes_are_paired_with_each_other(hostile: Hostile) -> None:
 
 
 def test_bad_scenes_give_no_pairs(hostile: Hostile) -> None:
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     rows = PairStore.open(hostile.result["store"]).rows(kind="pair").to_pylist()
     assert len(rows) > 20

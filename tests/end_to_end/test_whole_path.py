@@ -80,7 +80,7 @@ def test_a_short_training_is_better_than_bicubic_on_held_out_ground(
 
 
 def test_shifts_are_those_of_the_truth(run: tuple[dict[str, Any], Path], scenes: Path) -> None:
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
     _, out = run
     truth = {t["scene"]: t for t in json.loads((scenes / "truth.json").read_text())}

@@ -21,9 +21,9 @@ from geo.chips import Cell
 from geo.decisions import PairingRules
 from geo.errors import GeoError
 from geo.match import Candidate, MatchRules, match_scenes
-from geo.pairconfig import StoreConfig
 from geo.pairmap.expect import expect_pair
-from geo.pairstore import PairStore
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.store import PairStore
 from geo.scenes.make import SatelliteDate, ScenesConfig, make_scenes
 
 BANDS = ("red", "green", "blue")

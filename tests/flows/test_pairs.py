@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from flows.pairs import describe_store
-from geo.pairconfig import StoreConfig
-from geo.pairrow import PairData, Row
-from geo.pairstore import PairStore
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.rows import PairData, Row
+from geo.pairstore.store import PairStore
 
 NAMES = ["../../evil", "/etc/evil", "a/b", "..", "x" * 300, "new\nline", "con:aux"]
 

@@ -25,7 +25,7 @@ from geo.decisions import (
 from geo.errors import BandError, GeoError, GridError, SourceError
 from geo.harmonise import ColourFit
 from geo.match import Candidate, Rejection
-from geo.pairrow import SCHEMA, scenes_identity
+from geo.pairstore.rows import SCHEMA, scenes_identity
 
 RULES = PairingRules(bands=("red", "green"))
 GROUND = shapely.box(15, 47, 15.1, 47.1)

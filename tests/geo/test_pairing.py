@@ -22,7 +22,6 @@ from geo.errors import BandError, GeoError, GridError, SourceError
 from geo.landcover import LandCover
 from geo.match import Candidate, MatchRules, match_scenes
 from geo.pairblock import BlockJob, pair_block
-from geo.pairconfig import StoreConfig
 from geo.pairing import (
     align_pair,
     cells_of,
@@ -32,8 +31,9 @@ from geo.pairing import (
     lattice_of,
     unknown_cells,
 )
-from geo.pairrow import pair_identity
-from geo.pairstore import PairStore
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.rows import pair_identity
+from geo.pairstore.store import PairStore
 
 DAY = datetime(2023, 8, 15, 10, tzinfo=UTC)
 BANDS = ("red", "green", "blue")

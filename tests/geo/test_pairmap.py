@@ -38,7 +38,7 @@ from geo.pairmap.page import build_page
 from geo.pairmap.picture import draw_png
 from geo.pairmap.table import HEAD, as_markdown, as_text, table_of
 from geo.pairmap.view import arrows_of, view_of
-from geo.pairrow import SCHEMA
+from geo.pairstore.rows import SCHEMA
 
 EVIL = '</script><script>alert("x")</script>|`*'
 CRS = "EPSG:32633"

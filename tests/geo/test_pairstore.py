@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.errors import StoreError
-from geo.pairconfig import StoreConfig, default_data_range
-from geo.pairrow import PairData, Row, hash_pixels, pair_identity
-from geo.pairstore import PairStore
+from geo.pairstore.config import StoreConfig, default_data_range
+from geo.pairstore.rows import PairData, Row, hash_pixels, pair_identity
+from geo.pairstore.store import PairStore
 from geo.splits import SplitRule
 
 CONFIG = StoreConfig(bands=("red", "green"), scale=2, lr_size=8)

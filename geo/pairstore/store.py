@@ -23,10 +23,10 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from geo.errors import StoreError
-from geo.pairconfig import StoreConfig
-from geo.pairparts import MOST_PAIRS, write_part
-from geo.pairreader import Pair, PairReader
-from geo.pairrow import SCHEMA, PairData, Row, check_row, digest_rows, hash_pixels
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.parts import MOST_PAIRS, write_part
+from geo.pairstore.reader import Pair, PairReader
+from geo.pairstore.rows import SCHEMA, PairData, Row, check_row, digest_rows, hash_pixels
 
 __all__ = ["Pair", "PairReader", "PairStore"]
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from geo.pairparts import read_pairs
-from geo.pairrow import digest_rows
+from geo.pairstore.parts import read_pairs
+from geo.pairstore.rows import digest_rows
 
 if TYPE_CHECKING:
-    from geo.pairstore import PairStore
+    from geo.pairstore.store import PairStore
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from geo.errors import StoreError
-from geo.pairrow import PairData
+from geo.pairstore.rows import PairData
 
 MOST_PAIRS = 128  # in a part; more would make one shard too large to write in one go
 
