@@ -26,7 +26,7 @@ cli_pairs.add_to(app)
 
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")
 def train(
-    store: Annotated[str, typer.Option(help="Folder of the pair store.")],
+    store: Annotated[str, typer.Option(help="Folder or s3:// URL of the pair store.")],
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
     nproc: Annotated[int, typer.Option(help="Processes on this machine (one per GPU).")] = 1,
     nnodes: Annotated[int, typer.Option(help="Machines that train together.")] = 1,

@@ -62,7 +62,7 @@ def ingest(
         ),
     ],
     aerial: Annotated[str, typer.Option(help="The same, for the aerial side.")],
-    store: Annotated[str, typer.Option(help="Folder of the pair store.")],
+    store: Annotated[str, typer.Option(help="Folder or s3:// URL of the pair store.")],
     aoi: Annotated[
         str | None, typer.Option(help="GeoJSON file, or west,south,east,north in degrees.")
     ] = None,
@@ -155,7 +155,7 @@ def _tell_ingest(r: dict[str, Any]) -> list[str]:
 
 
 def pairs(
-    store: Annotated[Path, typer.Argument(help="Folder of the pair store.")],
+    store: Annotated[Path, typer.Argument(help="Folder or s3:// URL of the pair store.")],
     rejected: Annotated[bool, typer.Option(help="List what was refused, and why.")] = False,
     export_png: Annotated[
         Path | None, typer.Option(help="Write pictures of pairs into this folder.")

@@ -15,7 +15,14 @@ from flows.console import say
 from flows.ingest_estimate import estimate
 from flows.ingest_report import publish, result_of, say_counts
 from flows.ingest_scenes import Outcome, PairingLine
-from flows.ingest_settings import IngestConfig, choose_form, match_rules, open_store, pairing_rules
+from flows.ingest_settings import (
+    IngestConfig,
+    choose_form,
+    home_of,
+    match_rules,
+    open_store,
+    pairing_rules,
+)
 from flows.ingest_sources import Found, find_scenes_of
 from flows.runtime import dask_client
 
@@ -42,8 +49,8 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
         with dask_client(config.workers) as client:
             return estimate(client, config, found, candidates, rejections, pairing)
     store = open_store(config, form, pairing)
-    found.keep_tables(store.path)
-    before = _count_pairs(store)
+    found.keep_tables(home_of(config.store))
+    before = store.count_pairs()
     run_name = _run_name()
     _commit_refusals(store, found, rejections, pairing, run_name)
     with dask_client(config.workers) as client:
@@ -157,10 +164,6 @@ def _commit_refusals(
             say(f"ingest: refused {side} {refusal.id}: {refusal.reason}: {refusal.detail}")
             rows.append(refusal_row(refusal, side, rules, run_name))
     store.commit(rows, run_name)
-
-
-def _count_pairs(store: PairStore) -> int:
-    return int(store.rows(kind="pair", columns=[]).num_rows)
 
 
 def _run_name() -> str:

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
 from geo.alignment import Alignment
 from geo.borrow import may_borrow
 from geo.decisions import scenes_digest
@@ -127,9 +125,8 @@ def decided_scenes(
 
     What could not be read is not among them: it is tried again.
     """
-    columns = ("settings_digest", "row", "reason", *_SHIFT_COLUMNS)
-    table = store.rows(columns=columns)
-    scenes = table.filter(pc.is_null(table["row"]))
+    columns = ("kind", "settings_digest", "reason", *_SHIFT_COLUMNS)
+    scenes = store.rows(columns=columns, where='"row" IS NULL')
     rows = {row["identity"]: row for row in scenes.to_pylist()}
     found = {}
     for index, candidate in enumerate(candidates):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.artifacts import publish_markdown, publish_table
 from flows.console import say
+from flows.ingest_settings import home_of
 
 if TYPE_CHECKING:
     from flows.ingest_scenes import Outcome
@@ -30,7 +31,7 @@ def result_of(store: PairStore, before: int, outcomes: Sequence[Outcome]) -> dic
     states = Counter(outcome.state for outcome in outcomes)
     skipped = sum(outcome.counts["enough_dates"] for outcome in outcomes)
     return {
-        "store": str(store.path),
+        "store": store.url,
         "pairs_added": summary["pairs"] - before,
         "pairs_total": summary["pairs"],
         "rejected": summary["rejected"],
@@ -60,7 +61,7 @@ def publish(
     result["table"] = []
     try:
         content = _content(config, store, found, candidates, run_name)
-        folder = store.path / "maps" if config.map_dir is None else Path(config.map_dir)
+        folder = home_of(config.store) / "maps" if config.map_dir is None else Path(config.map_dir)
         _publish_content(content, folder, run_name, result)
     except Exception as error:
         say(f"ingest: no map ({type(error).__name__}: {error})")
@@ -73,13 +74,24 @@ def _content(
     candidates: Sequence[Candidate],
     run_name: str,
 ) -> PairMap:
+    import pyarrow as pa
+
     from geo.pairmap.content import COLUMNS, map_of_rows
 
     return map_of_rows(
-        f"Pairs of {Path(config.store).name}: run {run_name}",
+        f"Pairs of {store.place.name}: run {run_name}",
         found.scenes,
         candidates,
-        store.rows(columns=COLUMNS),
+        pa.concat_tables(
+            [
+                store.rows(columns=COLUMNS, where='"row" IS NULL'),
+                store.rows(
+                    columns=COLUMNS,
+                    where='"row" IS NOT NULL',
+                    scenes=[(c.satellite.id, c.aerial.id) for c in candidates],
+                ),
+            ]
+        ),
     )
 
 

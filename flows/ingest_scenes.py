@@ -120,7 +120,6 @@ class PairingLine:
         self._dates = DateBook(store, candidates, rules, dates_per_chip)
         self._shifts = ShiftBook(candidates, borrow=borrow_shift)
         self._work = [_Work(outcome=Outcome(candidate=candidate)) for candidate in candidates]
-        self._known = store.known(rules.digest)
         for index, row in decided_scenes(store, candidates, self._dates).items():
             alignment = alignment_of_row(row)
             if self._shifts.is_final(alignment):
@@ -258,7 +257,9 @@ class PairingLine:
         from geo.pairing import unknown_cells
 
         self._begin(index, "cutting")
-        cells = unknown_cells(pair, self._rules, self._known)
+        satellite, aerial = pair.candidate.satellite.id, pair.candidate.aerial.id
+        known = self._store.known(self._rules.digest, satellite, aerial)
+        cells = unknown_cells(pair, self._rules, known)
         wanted = self._dates.wanted(index, cells, str(pair.geobox.crs))
         if left_out := len(cells) - len(wanted):
             work.outcome.counts["enough_dates"] = left_out
@@ -268,7 +269,7 @@ class PairingLine:
                 alignment=alignment,
                 rules=self._rules,
                 cells=tuple(block),
-                store=str(self._store.path),
+                store=self._store.url,
                 split_rule=self._store.config.split,
                 landcover=None,
                 run_name=self._run_name,

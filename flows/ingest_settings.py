@@ -168,7 +168,7 @@ def choose_form(config: IngestConfig, candidates: Sequence[Candidate]) -> Form |
     """
     from geo.pairstore.store import PairStore
 
-    if (Path(config.store) / "store.json").exists():
+    if PairStore.exists(config.store):
         store = PairStore.open(config.store).config
         return Form(bands=tuple(config.bands or store.bands), dtype=store.dtype)
     if not candidates:
@@ -225,5 +225,11 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    # Workers may stand in another folder.
-    return PairStore.create_or_open(Path(config.store).resolve(), wanted)
+    return PairStore.create_or_open(config.store, wanted)
+
+
+def home_of(store: str) -> Path:
+    """Folder of this machine for tables and maps of a store: its own, or of its name."""
+    from geo.pairstore.place import is_remote, place_of
+
+    return Path(place_of(store).name if is_remote(store) else store)

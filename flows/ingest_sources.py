@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.console import say
+from flows.ingest_settings import home_of
 
 if TYPE_CHECKING:
     from flows.ingest_settings import IngestConfig
@@ -34,7 +35,7 @@ class Found:
     def keep_tables(self, store: Path) -> None:
         """Put tables that have no home yet beside the store."""
         for name, content in self.tables.items():
-            (store / "catalog").mkdir(exist_ok=True)
+            (store / "catalog").mkdir(parents=True, exist_ok=True)
             (store / "catalog" / name).write_bytes(content)
 
 
@@ -44,10 +45,11 @@ def find_scenes_of(config: IngestConfig, rules: MatchRules) -> Found:
     The tables lie in ``catalog_dir``, or beside the store. A dry run, and a run whose store is
     still to be made, work on copies.
     """
-    home = (
-        Path(config.store) / "catalog" if config.catalog_dir is None else Path(config.catalog_dir)
-    )
-    new_store = config.catalog_dir is None and not (Path(config.store) / "store.json").exists()
+    from geo.pairstore.store import PairStore
+
+    given = config.catalog_dir
+    home = home_of(config.store) / "catalog" if given is None else Path(given)
+    new_store = given is None and not PairStore.exists(config.store)
     if not (config.dry_run or new_store):
         home.mkdir(parents=True, exist_ok=True)
         return _refresh(config, rules, home)

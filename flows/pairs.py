@@ -10,6 +10,7 @@ def describe_store(
     path: Path, *, version: int | None, rejected: bool, export_png: Path | None
 ) -> dict[str, Any]:
     """What ``skyscale pairs`` prints."""
+    from geo.pairstore.exports import export_png as export_png_of
     from geo.pairstore.store import PairStore
 
     store = PairStore.open(path)
@@ -19,26 +20,8 @@ def describe_store(
         table = store.rows(kind="rejection", version=version, columns=wanted)
         result["rejections"] = table.select(wanted).to_pylist()
     if export_png is not None:
-        result["pictures"] = _export_png(store, export_png, version)
+        result["pictures"] = export_png_of(store, export_png, version=version)
     return result
-
-
-def _export_png(store: Any, folder: Path, version: int | None) -> int:
-    """Write a strip of LR, bicubic and HR for each pair, named by where it lies."""
-    from geo.hrefs import safe_name
-    from geo.pictures import pair_strip
-
-    folder.mkdir(parents=True, exist_ok=True)
-    reader = store.reader(version=version)
-    for index in range(len(reader)):
-        [pair] = reader.read([index])
-        row = reader.row(index)
-        place = f"{row['split']}_{row['row']}_{row['col']}"
-        # Ids are strangers' text: they may try to lead out of the folder.
-        scenes = f"{safe_name(row['satellite_id'])}_{safe_name(row['aerial_id'])}"
-        file = folder / f"{place}_{scenes}.png"
-        file.write_bytes(pair_strip(pair.lr, pair.hr, pair.valid, bands=store.config.bands))
-    return len(reader)
 
 
 def measure_shift(reference: str, target: str, *, max_shift: float) -> dict[str, Any]:

@@ -106,8 +106,8 @@ def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
         say(f"train: going on with run {run_id}")
         return job
     run_id = tracking.start_run(
-        f"train {Path(config.store).name}",
-        tags={"stage": "train", "store": str(Path(config.store).resolve())},
+        f"train {store.place.name}",
+        tags={"stage": "train", "store": store.url},
         params={
             "store_version": summary["version"],
             "store_digest": summary["digest"],
@@ -121,7 +121,7 @@ def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
     champion = registry.champion()
     job = {
         "run_id": run_id,
-        "store": str(Path(config.store).resolve()),
+        "store": store.url,
         "store_version": summary["version"],
         "store_digest": summary["digest"],
         "config": settings.to_dict(),
@@ -193,10 +193,10 @@ def _log_dataset(run_id: str, store: PairStore, summary: Mapping[str, Any]) -> N
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
-        name=store.path.name,
+        name=store.place.name,
         digest=str(summary["digest"])[:36],
         source_type="skyscale-pair-store",
-        source=json.dumps({"path": str(store.path.resolve()), "version": summary["version"]}),
+        source=json.dumps({"path": store.url, "version": summary["version"]}),
         profile=json.dumps({"pairs": summary["pairs"], "splits": summary["splits"]}),
     )
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]

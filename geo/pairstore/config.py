@@ -10,6 +10,8 @@ import numpy as np
 
 from geo.splits import SplitRule
 
+_CHUNK_LR = 64  # crops of larger chips are read without decoding the rest
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
@@ -27,6 +29,9 @@ class StoreConfig:
     data_range : float
         The DN that means 1.0.
     split : SplitRule
+    chunk_lr : int
+        LR pixels on a side of what is read at once. 0 chooses: 64, or the whole chip where that
+        does not divide it.
     """
 
     bands: tuple[str, ...]
@@ -35,6 +40,7 @@ class StoreConfig:
     dtype: str = "uint16"
     data_range: float = 10000.0
     split: SplitRule = field(default_factory=SplitRule)
+    chunk_lr: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
@@ -45,12 +51,22 @@ class StoreConfig:
             raise ValueError(f"scale is {self.scale}; wanted 2, 4 or 8")
         if self.lr_size < 8:
             raise ValueError(f"lr_size is {self.lr_size}; wanted 8 or more")
+        if not self.chunk_lr:
+            whole = self.lr_size % _CHUNK_LR != 0
+            object.__setattr__(self, "chunk_lr", self.lr_size if whole else _CHUNK_LR)
+        if self.lr_size % self.chunk_lr:
+            raise ValueError(f"chunk_lr is {self.chunk_lr}; wanted a divisor of {self.lr_size}")
         if self.data_range <= 0:
             raise ValueError(f"data_range is {self.data_range:g}; wanted more than 0")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self) | {"bands": list(self.bands)}
+
+    def attributes(self) -> dict[str, Any]:
+        """What somebody who finds a part without its store has to know."""
+        wanted = ("bands", "scale", "data_range")
+        return {name: value for name, value in self.to_dict().items() if name in wanted}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StoreConfig:

@@ -1,108 +1,129 @@
 """Pixels of pairs: immutable Zarr parts, written once by one worker, read at random.
 
-A part is a folder with three Zarr v3 arrays: ``lr`` [N, C, h, w], ``hr`` [N, C, H, W] and
-``valid`` [N, H, W]. A chunk is one pair, a shard is the whole part.
+A part is a Zarr v3 group of three arrays: ``lr`` [pair, band, y, x], ``hr`` and ``valid``, which
+has no bands. All pairs of an array lie in one shard. Within it each pair has chunks of its own, so
+that a read touches nothing else.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import json
 import uuid
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
-import zarr
-from zarr.codecs import BloscCodec
 
 from geo.errors import StoreError
+from geo.pairstore.config import StoreConfig
+from geo.pairstore.place import Place, place_of
 from geo.pairstore.rows import PairData
 
-MOST_PAIRS = 128  # in a part; more would make one shard too large to write in one go
+MOST_PAIRS = 128  # in a part that an ingest writes
+PARTS = "parts"
+KEYS = ("lr", "hr", "valid")
 
-_Triple = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]
+Triple = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]
+"""LR and HR image and validity of one pair."""
+
+# Bits of a plane's DN vary slowly: shuffled by bit they pack best. Level 3 packs within 1 % as
+# tightly as level 5 in two thirds of the time (docs/benchmarks.md).
+_COMPRESSION = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}
+_DIMENSIONS = {
+    "lr": ["pair", "band", "y_lr", "x_lr"],
+    "hr": ["pair", "band", "y", "x"],
+    "valid": ["pair", "y", "x"],
+}
+_REPAIR = "restore it from a copy, or `skyscale pairs STORE --verify --repair` and ingest again"
 
 
-def write_part(folder: Path, pairs: Sequence[PairData]) -> str:
-    """Write pairs as a new part.
+def write_part(place: Place, pairs: Sequence[PairData], config: StoreConfig) -> str:
+    """Write pairs as a new part, whole and safe on disk when this returns.
 
     Returns
     -------
     str
-        Its name. It appears whole or not at all: it is written under a hidden name, forced to
-        disk, and then renamed.
+        Name of the part. Until a row of the index refers to it, it counts for nothing.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written, for example because the disk is full; nothing stays then.
     """
     name = f"{uuid.uuid4().hex}.zarr"
-    hidden = folder / f".{name}"
+    key = f"{PARTS}/{name}"
     try:
         written = []
-        for key, planes in (
+        for array, planes in (
             ("lr", [p.lr for p in pairs]),
             ("hr", [p.hr for p in pairs]),
             ("valid", [p.valid for p in pairs]),
         ):
             data = np.stack(planes)
-            _create(hidden / key, data)
-            written.append(_open_writable(hidden / key).write(data))
+            written.append(_create(place, f"{key}/{array}", data, config).write(data))
         for future in written:
             future.result()
-        _force_to_disk(hidden)
-        hidden.rename(folder / name)
-        _force_entry(folder)
-    except (OSError, ValueError) as error:  # tensorstore tells of a full disk by a ValueError
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise StoreError(f"{folder}: a part could not be written ({error})") from error
+        # The group: what plain Zarr readers look for first.
+        group = {"zarr_format": 3, "node_type": "group", "attributes": config.attributes()}
+        place.write_once(f"{key}/zarr.json", json.dumps(group, indent=2).encode())
+        place.force(key)
+    except (
+        OSError,
+        ValueError,
+        StoreError,
+    ) as error:  # tensorstore tells of full disks by ValueError
+        place.delete([key])
+        raise StoreError(f"{place.url}: a part could not be written ({error})") from error
     return name
 
 
-def _create(folder: Path, data: npt.NDArray[Any]) -> None:
-    """Make an array for pairs [N, ...] without pixels."""
-    zarr.create_array(
-        folder,
-        shape=data.shape,
-        dtype=data.dtype,
-        chunks=(1, *data.shape[1:]),
-        shards=data.shape,
-        # Bits of a plane's DN vary slowly: shuffled by bit they pack best.
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
-        zarr_format=3,
-        # One file, no folders within folders: each would be forced to disk by itself.
-        chunk_key_encoding={"name": "default", "separator": "."},
-    )
-
-
-def _open_writable(folder: Path) -> Any:
-    """Open an array for tensorstore to write: the same bytes with a third of zarr-python's work."""
+def _create(place: Place, key: str, data: npt.NDArray[Any], config: StoreConfig) -> Any:
+    """Make an array for pairs [N, ...], open to be written."""
+    chunk = chunk_shape(key.rsplit("/", 1)[-1], data.shape[1:], config)
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    inner = [
+        little if data.dtype.itemsize > 1 else {"name": "bytes"},
+        {"name": "blosc", "configuration": {**_COMPRESSION, "typesize": data.dtype.itemsize}},
+    ]
+    shard = {
+        "chunk_shape": [1, *chunk],
+        "codecs": inner,
+        "index_codecs": [little, {"name": "crc32c"}],
+        "index_location": "end",
+    }
     return ts.open(
         {
             "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": f"{folder}/"},
+            "kvstore": place.kvstore(key),
+            "metadata": {
+                "shape": list(data.shape),
+                "data_type": str(data.dtype),
+                "chunk_grid": {
+                    "name": "regular",
+                    "configuration": {"chunk_shape": list(data.shape)},
+                },
+                # One file, no folders within folders: each is forced to disk by itself.
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+                "codecs": [{"name": "sharding_indexed", "configuration": shard}],
+                "fill_value": False if data.dtype == bool else 0,
+                "dimension_names": _DIMENSIONS[key.rsplit("/", 1)[-1]],
+            },
             # Pairs of nothing but zeros are written too, so that what is missing is lost.
             "store_data_equal_to_fill_value": True,
         },
         context=_context(),
-        open=True,
-        write=True,
+        create=True,
+        open=False,
     ).result()
 
 
-def _force_to_disk(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _force_entry(path)
-    _force_entry(folder)
-
-
-def _force_entry(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def chunk_shape(array: str, pair: Sequence[int], config: StoreConfig) -> tuple[int, ...]:
+    """Chunk of one pair's array: all of its bands, and the pixels of `chunk_lr` LR pixels."""
+    side = config.chunk_lr if array == "lr" else config.chunk_lr * config.scale
+    return (*pair[:-2], side, side)
 
 
 @lru_cache(maxsize=1)
@@ -118,13 +139,20 @@ def _context() -> Any:
 
 
 @lru_cache(maxsize=8192)  # a handle costs next to nothing, opening costs a read
-def _open(folder: Path, part: str, key: str) -> Any:
-    path = folder / part / key
+def open_array(url: str, part: str, array: str) -> Any:
+    """Array of a part, for reading.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged.
+    """
+    key = f"{PARTS}/{part}/{array}"
     try:
         return ts.open(
             {
                 "driver": "zarr3",
-                "kvstore": {"driver": "file", "path": f"{path}/"},
+                "kvstore": place_of(url).kvstore(key),
                 "fill_missing_data_reads": False,  # a lost shard is an error, not a black image
             },
             context=_context(),
@@ -133,13 +161,26 @@ def _open(folder: Path, part: str, key: str) -> Any:
         ).result()
     except (ValueError, OSError) as error:
         raise StoreError(
-            f"{path}: missing or damaged, though the index refers to it; restore the folder or "
-            "ingest again into a new store"
+            f"{url}/{key}: missing or damaged, though the index refers to it; {_REPAIR}"
         ) from error
 
 
-def read_pairs(folder: Path, places: Sequence[tuple[str, int]]) -> list[_Triple]:
+def read_pairs(
+    url: str,
+    places: Sequence[tuple[str, int]],
+    scale: int,
+    *,
+    windows: Sequence[tuple[int, int, int]] | None = None,
+    all_valid: Sequence[bool] | None = None,
+) -> list[Triple]:
     """Read pairs by part and index, all at once.
+
+    Parameters
+    ----------
+    windows : sequence of (row, col, size), optional
+        In LR pixels: only these are read of each pair.
+    all_valid : sequence of bool, optional
+        Pairs all of whose pixels are known to be valid: that is not read again.
 
     Returns
     -------
@@ -151,17 +192,33 @@ def read_pairs(folder: Path, places: Sequence[tuple[str, int]]) -> list[_Triple]
     StoreError
         If a part is missing or damaged.
     """
-    futures = [
-        tuple(_open(folder, part, key)[index].read() for key in ("lr", "hr", "valid"))
-        for part, index in places
-    ]
+    futures = []
+    for n, (part, index) in enumerate(places):
+        window = None if windows is None else windows[n]
+        known = all_valid is not None and all_valid[n]
+        futures.append(
+            [
+                _read(open_array(url, part, key), index, window, 1 if key == "lr" else scale)
+                for key in (KEYS[:2] if known else KEYS)
+            ]
+        )
     triples = []
-    for (part, index), (lr, hr, valid) in zip(places, futures, strict=True):
+    for (part, index), reading in zip(places, futures, strict=True):
         try:
-            triples.append((lr.result(), hr.result(), valid.result()))
+            lr, hr, *valid = (future.result() for future in reading)
         except (ValueError, OSError) as error:
             raise StoreError(
-                f"{folder / part}: pair {index} is missing or damaged ({error}); restore the "
-                "folder or ingest again into a new store"
+                f"{url}/{PARTS}/{part}: pair {index} is missing or damaged ({error}); {_REPAIR}",
+                part=part,
+                index=index,
             ) from error
+        triples.append((lr, hr, valid[0] if valid else np.ones(hr.shape[-2:], np.bool_)))
     return triples
+
+
+def _read(array: Any, index: int, window: tuple[int, int, int] | None, scale: int) -> Any:
+    """Start to read a pair, or a window of it."""
+    if window is None:
+        return array[index].read()
+    row, col, size = (scale * n for n in window)
+    return array[index][..., row : row + size, col : col + size].read()

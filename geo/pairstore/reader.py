@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from geo.errors import StoreError
+from geo.pairstore.index import only
 from geo.pairstore.parts import read_pairs
 from geo.pairstore.rows import digest_rows
 
 if TYPE_CHECKING:
     from geo.pairstore.store import PairStore
+
+_FORKED: list[bool] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class PairReader:
     Notes
     -----
     It travels to another process as these four, not with its rows: they are read again there.
+    That other process has to be a new one. Threads of tensorstore do not live on in a fork, so a
+    reader that finds itself in one says so instead of waiting for ever.
     """
 
     store: PairStore
@@ -53,40 +62,81 @@ class PairReader:
     categories: tuple[str, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Absolute, since the other process may stand in another folder.
-        path = self.store.path.absolute()
-        return _reopen, (type(self.store), path, self.version, self.split, self.categories)
+        return _reopen, (
+            type(self.store),
+            self.store.url,
+            self.version,
+            self.split,
+            self.categories,
+        )
 
     @cached_property
     def rows(self) -> pa.Table:
-        """Rows of the pairs, in the order of their indices."""
-        table = self.store.rows(kind="pair", split=self.split, version=self.version)
+        """Identity, place, category and hash of the pairs, in the order of their indices."""
+        columns = ("part", "part_index", "category", "valid_fraction", "row_sha256")
+        table = self.store.rows(
+            kind="pair", split=self.split, version=self.version, columns=columns
+        )
         if self.categories is not None:
             table = table.filter(pc.is_in(table["category"], pa.array(self.categories)))
         return table
 
     def row(self, index: int) -> dict[str, Any]:
-        """What the index says of a pair."""
-        return dict(self.rows.slice(index, 1).to_pylist()[0])
+        """All that the index says of a pair."""
+        where = only({"identity": self.rows["identity"][index].as_py()})
+        return dict(self.store.rows(version=self.version, where=where).to_pylist()[0])
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
     @cached_property
-    def _places(self) -> list[tuple[str, int]]:
-        parts, indexes = (self.rows[c].to_pylist() for c in ("part", "part_index"))
-        return list(zip(parts, indexes, strict=True))
+    def _parts(self) -> pa.DictionaryArray:
+        return self.rows["part"].combine_chunks().dictionary_encode()
 
-    def read(self, indices: Sequence[int]) -> list[Pair]:
+    @cached_property
+    def _indexes(self) -> npt.NDArray[np.int64]:
+        return np.asarray(self.rows["part_index"].to_numpy())
+
+    @cached_property
+    def _all_valid(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(pc.fill_null(pc.equal(self.rows["valid_fraction"], 1.0), False))
+
+    def read(
+        self,
+        indices: Sequence[int],
+        windows: Sequence[tuple[int, int, int]] | None = None,
+    ) -> list[Pair]:
         """Pixels of pairs, in the order asked for.
+
+        Parameters
+        ----------
+        windows : sequence of (row, col, size), optional
+            In LR pixels, one for each pair: only these pixels are read.
 
         Raises
         ------
         StoreError
             If a part is missing or damaged.
         """
-        places = [self._places[int(i)] for i in indices]
-        return [Pair(*triple) for triple in read_pairs(self.store.parts, places)]
+        if _FORKED:
+            raise StoreError(
+                "a pair store cannot be read in a forked process; start processes by `spawn` or "
+                "`forkserver` (multiprocessing_context=... of a DataLoader)"
+            )
+        places = [(self._parts[int(i)].as_py(), int(self._indexes[int(i)])) for i in indices]
+        triples = read_pairs(
+            self.store.url,
+            places,
+            self.scale,
+            windows=windows,
+            all_valid=[bool(self._all_valid[int(i)]) for i in indices],
+        )
+        return [Pair(*triple) for triple in triples]
+
+    @property
+    def groups(self) -> list[str | None]:
+        """Category of each pair."""
+        return list(self.rows["category"].to_pylist())
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -111,9 +161,9 @@ class PairReader:
 
 def _reopen(
     kind: type[PairStore],
-    path: Any,
+    url: str,
     version: int,
     split: str | None,
     categories: tuple[str, ...] | None,
 ) -> PairReader:
-    return PairReader(store=kind.open(path), version=version, split=split, categories=categories)
+    return PairReader(store=kind.open(url), version=version, split=split, categories=categories)

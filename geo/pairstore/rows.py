@@ -1,6 +1,6 @@
 """Rows of the pair store's index: pairs, refusals, and scene pairs that are done.
 
-Schema (version 2); every row has an `identity`, and a store holds one row for each:
+Schema (version 3); every row has an `identity`, and a store holds one row for each:
 
 ``pair``
     A chip that is in the store. Identity: satellite item, aerial item, CRS, lattice cell, scale.
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import numpy as np
@@ -36,6 +38,10 @@ SCHEMA = pa.schema(
         pa.field("satellite_time", pa.timestamp("us", tz="UTC")),
         pa.field("aerial_time", pa.timestamp("us", tz="UTC")),
         pa.field("gap_days", pa.float64()),
+        pa.field("satellite_sun_elevation", pa.float64()),  # degrees, where the item tells
+        pa.field("satellite_sun_azimuth", pa.float64()),
+        pa.field("aerial_sun_elevation", pa.float64()),
+        pa.field("aerial_sun_azimuth", pa.float64()),
         pa.field("match_score", pa.float64()),  # rank of the scenes for each other, 0 to 1
         pa.field("dn_offset", pa.float64()),  # added to the satellite's DN as read
         pa.field("reason", pa.string()),  # of a rejection
@@ -74,11 +80,19 @@ SCHEMA = pa.schema(
         pa.field("part_index", pa.int64()),
         pa.field("pixels_sha256", pa.string()),
         pa.field("ingested_by", pa.string()),  # name of the flow run
+        pa.field("row_sha256", pa.string()),  # of what the row says; the store fills it in
+        pa.field("bucket", pa.string(), nullable=False),  # partition; the store fills it in
     ]
 )
 
 # What a digest of the store leaves out: it may differ between two ingests of the same input.
-BOOKKEEPING = frozenset({"part", "part_index", "ingested_by", "satellite_href", "aerial_href"})
+BOOKKEEPING = frozenset(
+    {
+        *("part", "part_index", "ingested_by", "satellite_href", "aerial_href"),
+        *("row_sha256", "bucket"),
+    }
+)
+_BUCKETS = 64
 
 
 class Row(TypedDict, total=False):
@@ -94,6 +108,10 @@ class Row(TypedDict, total=False):
     satellite_time: Any
     aerial_time: Any
     gap_days: float
+    satellite_sun_elevation: float | None
+    satellite_sun_azimuth: float | None
+    aerial_sun_elevation: float | None
+    aerial_sun_azimuth: float | None
     match_score: float
     dn_offset: float
     reason: str
@@ -141,7 +159,7 @@ class PairData:
     Parameters
     ----------
     row : Row
-        Without part, index and hash: the store adds them.
+        Without part, index and hashes: the store adds them.
     lr : array, [C, h, w]
     hr : array, [C, H, W]
     valid : array of bool, [H, W]
@@ -203,15 +221,49 @@ def hash_pixels(
     digest = hashlib.sha256()
     for array in (lr, hr, valid):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def bucket_of(satellite_id: str | None, aerial_id: str | None) -> str:
+    """Partition of all rows about two scenes.
+
+    Rows of a commit are compared with those of their buckets alone, so that a commit costs the
+    same however large the store has grown. What is said of a single scene is in a bucket of its
+    own.
+    """
+    if not satellite_id or not aerial_id:
+        return "single"
+    return f"{int(scenes_identity(satellite_id, aerial_id)[:8], 16) % _BUCKETS:02d}"
+
+
+def seal_rows(rows: Sequence[Row]) -> pa.Table:
+    """Rows as the index holds them, with bucket and hash, ordered by identity."""
+    placed = [
+        {**row, "bucket": bucket_of(row.get("satellite_id"), row.get("aerial_id"))}
+        for row in sorted(rows, key=lambda row: row["identity"])
+    ]
+    table = pa.Table.from_pylist(placed, schema=SCHEMA)
+    # Hashed as the index will tell them, not as they were given: a float may have been a whole
+    # number before.
+    hashes = [hash_row(row) for row in table.to_pylist()]
+    place = table.schema.get_field_index("row_sha256")
+    return table.set_column(place, SCHEMA.field("row_sha256"), pa.array(hashes, pa.string()))
+
+
+def hash_row(row: Mapping[str, Any]) -> str:
+    """Hash of what a row says, bookkeeping and empty fields left out."""
+    told = {k: v for k, v in row.items() if v is not None and k not in BOOKKEEPING}
+    text = json.dumps(told, sort_keys=True, default=_as_text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"{type(value).__name__} in a row")
 
 
 def digest_rows(rows: pa.Table) -> str:
-    """Hash of what rows ordered by identity say, bookkeeping left out."""
-    digest = hashlib.sha256()
-    table = rows.select([name for name in rows.column_names if name not in BOOKKEEPING])
-    for batch in table.to_batches(max_chunksize=4096):
-        for row in batch.to_pylist():
-            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    """Hash of what rows ordered by identity say, by their own hashes."""
+    return hashlib.sha256("".join(rows["row_sha256"].to_pylist()).encode()).hexdigest()

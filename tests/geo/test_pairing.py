@@ -330,5 +330,5 @@ class TestBlock:
         version = store.commit(rows, "first")
         again = pair_block(replace(job, run_name="second"))
         assert store.commit(again, "second") == version
-        known = store.known(RULES.digest)
+        known = store.known(RULES.digest, "sat", "air")
         assert unknown_cells(job.pair, RULES, known) == []
