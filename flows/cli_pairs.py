@@ -1,4 +1,4 @@
-"""The commands that find and look at pairs: scenes, ingest, pairs, coregister."""
+"""The commands that find pairs: scenes, ingest, coregister."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the app."""
     app.command(epilog="Example: skyscale scenes my-scenes --seed 3 --size 2048")(scenes)
     app.command(epilog=_INGEST_EXAMPLES)(ingest)
-    app.command(epilog="Example: skyscale pairs my-store --rejected")(pairs)
     app.command(epilog="Example: skyscale coregister aerial.tif satellite.tif --json")(coregister)
 
 
@@ -152,49 +151,6 @@ def _tell_ingest(r: dict[str, Any]) -> list[str]:
     if not r.get("dry_run"):
         lines.append(f"Next: skyscale train --store {r['store']}")
     return lines
-
-
-def pairs(
-    store: Annotated[Path, typer.Argument(help="Folder or s3:// URL of the pair store.")],
-    rejected: Annotated[bool, typer.Option(help="List what was refused, and why.")] = False,
-    export_png: Annotated[
-        Path | None, typer.Option(help="Write pictures of pairs into this folder.")
-    ] = None,
-    version: Annotated[int | None, typer.Option(help="As of this version.")] = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Say what a store holds."""
-
-    def work() -> dict[str, Any]:
-        from flows.pairs import describe_store
-
-        return describe_store(store, version=version, rejected=rejected, export_png=export_png)
-
-    def tell(r: dict[str, Any]) -> list[str]:
-        lines = [
-            f"{store}: {r['pairs']} pairs, version {r['version']}, bands {', '.join(r['bands'])}"
-        ]
-        for name in ("splits", "categories", "rejected"):
-            counts = ", ".join(f"{n} {what}" for what, n in r[name].items()) or "none"
-            lines.append(f"  {name}: {counts}")
-        lines.append(f"  digest: {r['digest']}")
-        for row in r.get("rejections", []):
-            lines.append("  " + _refusal_line(row))
-        if export_png:
-            lines.append(f"Pictures: {export_png}")
-        return lines
-
-    run_command(work, json=json, debug=debug, tell=tell)
-
-
-def _refusal_line(row: dict[str, Any]) -> str:
-    who = " + ".join(v for v in (row["satellite_id"], row["aerial_id"]) if v)
-    cell = "" if row["row"] is None else f" cell {row['row']},{row['col']}"
-    limit = "" if row["limit"] is None else f" against {row['limit']:g}"
-    value = "" if row["value"] is None else f" {row['value']:.3g}{limit}"
-    detail = f": {row['detail']}" if row["detail"] else ""
-    return f"{who}{cell}: {row['reason']}{value}{detail}"
 
 
 def coregister(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.console import say
 from flows.ingest_settings import home_of
@@ -49,10 +49,11 @@ def find_scenes_of(config: IngestConfig, rules: MatchRules) -> Found:
 
     given = config.catalog_dir
     home = home_of(config.store) / "catalog" if given is None else Path(given)
-    new_store = given is None and not PairStore.exists(config.store)
-    if not (config.dry_run or new_store):
+    new_store = not PairStore.exists(config.store)
+    if not (config.dry_run or (new_store and given is None)):
         home.mkdir(parents=True, exist_ok=True)
-        return _refresh(config, rules, home)
+        found = _refresh(config, rules, home)
+        return found if new_store else _without(found, PairStore.open(config.store).withdrawn())
     with tempfile.TemporaryDirectory(prefix="skyscale-catalog-") as name:
         aside = Path(name)
         for table in _TABLES:
@@ -60,9 +61,22 @@ def find_scenes_of(config: IngestConfig, rules: MatchRules) -> Found:
                 shutil.copy(home / table, aside)
         found = _refresh(config, rules, aside)
         if config.dry_run:
-            return found
+            withdrawn = {} if new_store else PairStore.open(config.store).withdrawn()
+            return _without(found, withdrawn)
         tables = {t: (aside / t).read_bytes() for t in _TABLES if (aside / t).exists()}
     return Found(scenes=found.scenes, refusals=found.refusals, tables=tables)
+
+
+def _without(found: Found, withdrawn: Mapping[str, Any]) -> Found:
+    """All but the scenes that were removed from the store to stay out."""
+    scenes = {
+        side: [scene for scene in scenes if scene.id not in withdrawn]
+        for side, scenes in found.scenes.items()
+    }
+    left_out = sum(map(len, found.scenes.values())) - sum(map(len, scenes.values()))
+    if left_out:
+        say(f"ingest: {left_out} withdrawn scenes left out (skyscale pairs STORE --readmit-scene)")
+    return replace(found, scenes=scenes)
 
 
 def _refresh(config: IngestConfig, rules: MatchRules, folder: Path) -> Found:

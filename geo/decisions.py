@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.asset import Asset, data_assets
@@ -62,9 +65,21 @@ def scene_facts(candidate: Candidate, rules: PairingRules) -> Row:
         "satellite_time": satellite.time,
         "aerial_time": aerial.time,
         "gap_days": candidate.gap_days,
+        "satellite_sun_elevation": _angle(satellite.properties, "sun_elevation"),
+        "satellite_sun_azimuth": _angle(satellite.properties, "sun_azimuth"),
+        "aerial_sun_elevation": _angle(aerial.properties, "sun_elevation"),
+        "aerial_sun_azimuth": _angle(aerial.properties, "sun_azimuth"),
         "match_score": candidate.score,
         "dn_offset": next((a.offset_dn for _, a in data_assets(satellite.assets)), 0.0),
     }
+
+
+def _angle(properties: Mapping[str, Any], name: str) -> float | None:
+    """Angle in degrees as STAC's view extension tells it."""
+    value = properties.get(f"view:{name}")
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _first_href(assets: dict[str, Asset]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.pairs import describe_store
+from flows.pairs import PairsRequest, describe_store
 from geo.pairstore.config import StoreConfig
 from geo.pairstore.rows import PairData, Row
 from geo.pairstore.store import PairStore
@@ -33,6 +33,6 @@ def test_pictures_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     pair = PairData(row=row, lr=lr, hr=hr, valid=np.ones((32, 32), bool))
     store.commit(store.write_part([pair]), "run")
     before = {p for p in tmp_path.rglob("*") if "store" not in p.parts}
-    describe_store(Path(store.url), version=None, rejected=False, export_png=tmp_path / "out")
+    describe_store(PairsRequest(store=store.url, export_png=tmp_path / "out"))
     made = {p for p in tmp_path.rglob("*") if tmp_path / "store" not in p.parents} - before
     assert [p.parent for p in made if p.is_file()] == [tmp_path / "out"]
