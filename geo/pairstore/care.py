@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 
 from geo.errors import StoreError
 from geo.pairstore.index import INDEX
-from geo.pairstore.parts import PARTS, read_pairs, write_part
+from geo.pairstore.parts import LASTING, PARTS, read_pairs, write_part
 from geo.pairstore.rows import PairData, hash_pixels
 from geo.pairstore.store import PairStore
 
@@ -101,7 +101,7 @@ def _join(store: PairStore, rows: Sequence[dict[str, Any]], message: str) -> Non
     places = [(row["part"], row["part_index"]) for row in rows]
     pairs = []
     for row, (lr, hr, valid) in zip(
-        rows, read_pairs(store.url, places, store.config.scale), strict=True
+        rows, read_pairs(store.place, store.config, places), strict=True
     ):
         if hash_pixels(lr, hr, valid) != row["pixels_sha256"]:
             raise StoreError(
@@ -109,7 +109,7 @@ def _join(store: PairStore, rows: Sequence[dict[str, Any]], message: str) -> Non
                 "says what else is"
             )
         pairs.append(PairData(row={}, lr=lr, hr=hr, valid=valid))
-    part = write_part(store.place, pairs, store.config)
+    part = write_part(store.place, pairs, store.config, LASTING)
     moves = pa.table(
         {
             "identity": [row["identity"] for row in rows],

@@ -8,8 +8,10 @@ that a read touches nothing else.
 from __future__ import annotations
 
 import json
+import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +21,9 @@ import tensorstore as ts
 
 from geo.errors import StoreError
 from geo.pairstore.config import StoreConfig
-from geo.pairstore.place import Place, place_of
+from geo.pairstore.place import LocalPlace, Place, place_of
 from geo.pairstore.rows import PairData
+from geo.pairstore.shards import Window, open_shard
 
 MOST_PAIRS = 128  # in a part that an ingest writes
 PARTS = "parts"
@@ -29,18 +32,24 @@ KEYS = ("lr", "hr", "valid")
 Triple = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]
 """LR and HR image and validity of one pair."""
 
-# Bits of a plane's DN vary slowly: shuffled by bit they pack best. Level 3 packs within 1 % as
-# tightly as level 5 in two thirds of the time (docs/benchmarks.md).
-_COMPRESSION = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}
+# By measurements on real pairs (docs/benchmarks.md): as quick to write as nothing else that packs
+# within 5 % as tightly as zstd, and three times as quick to read as that. Parts that are written
+# to stay are packed tighter and are quicker still to read, for ten times the work.
+FRESH = {"cname": "lz4hc", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0}
+LASTING = {"cname": "lz4hc", "clevel": 5, "shuffle": "shuffle", "blocksize": 0}
 _DIMENSIONS = {
     "lr": ["pair", "band", "y_lr", "x_lr"],
     "hr": ["pair", "band", "y", "x"],
     "valid": ["pair", "y", "x"],
 }
-_REPAIR = "restore it from a copy, or `skyscale pairs STORE --verify --repair` and ingest again"
 
 
-def write_part(place: Place, pairs: Sequence[PairData], config: StoreConfig) -> str:
+def write_part(
+    place: Place,
+    pairs: Sequence[PairData],
+    config: StoreConfig,
+    compression: Mapping[str, Any] = FRESH,
+) -> str:
     """Write pairs as a new part, whole and safe on disk when this returns.
 
     Returns
@@ -63,7 +72,7 @@ def write_part(place: Place, pairs: Sequence[PairData], config: StoreConfig) -> 
             ("valid", [p.valid for p in pairs]),
         ):
             data = np.stack(planes)
-            written.append(_create(place, f"{key}/{array}", data, config).write(data))
+            written.append(_create(place, f"{key}/{array}", data, config, compression).write(data))
         for future in written:
             future.result()
         # The group: what plain Zarr readers look for first.
@@ -80,13 +89,19 @@ def write_part(place: Place, pairs: Sequence[PairData], config: StoreConfig) -> 
     return name
 
 
-def _create(place: Place, key: str, data: npt.NDArray[Any], config: StoreConfig) -> Any:
+def _create(
+    place: Place,
+    key: str,
+    data: npt.NDArray[Any],
+    config: StoreConfig,
+    compression: Mapping[str, Any],
+) -> Any:
     """Make an array for pairs [N, ...], open to be written."""
     chunk = chunk_shape(key.rsplit("/", 1)[-1], data.shape[1:], config)
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     inner = [
         little if data.dtype.itemsize > 1 else {"name": "bytes"},
-        {"name": "blosc", "configuration": {**_COMPRESSION, "typesize": data.dtype.itemsize}},
+        {"name": "blosc", "configuration": {**compression, "typesize": data.dtype.itemsize}},
     ]
     shard = {
         "chunk_shape": [1, *chunk],
@@ -138,15 +153,154 @@ def _context() -> Any:
     )
 
 
-@lru_cache(maxsize=8192)  # a handle costs next to nothing, opening costs a read
-def open_array(url: str, part: str, array: str) -> Any:
-    """Array of a part, for reading.
+def read_pairs(
+    place: Place,
+    config: StoreConfig,
+    lying: Sequence[tuple[str, int]],
+    *,
+    windows: Sequence[Window] | None = None,
+    all_valid: Sequence[bool] | None = None,
+) -> list[Triple]:
+    """Read pairs by part and index, all at once.
+
+    Parameters
+    ----------
+    lying : sequence of (part, index)
+        Where the pairs lie.
+    windows : sequence of (row, col, size), optional
+        In LR pixels, one for each pair: only these are read of it.
+    all_valid : sequence of bool, optional
+        Pairs all of whose pixels are known to be valid: that is not read again.
+
+    Returns
+    -------
+    list of (lr, hr, valid)
+        In the order of `lying`.
 
     Raises
     ------
     StoreError
-        If it is missing or damaged.
+        If a part is missing or damaged.
     """
+    known = all_valid or [False] * len(lying)
+    frames = windows or [(0, 0, config.lr_size)] * len(lying)
+    if isinstance(place, LocalPlace):
+        read = _read_local(place, config, lying, frames, known)
+        if read is not None:
+            return read
+    return _read_anywhere(place, config, lying, frames, known)
+
+
+def _read_local(
+    place: LocalPlace,
+    config: StoreConfig,
+    lying: Sequence[tuple[str, int]],
+    frames: Sequence[Window],
+    known: Sequence[bool],
+) -> list[Triple] | None:
+    """Read from files, or return None if any is laid out in another way."""
+    shards = []
+    for part, _ in lying:
+        triple = [open_shard(f"{place.folder}/{PARTS}/{part}/{key}") for key in KEYS]
+        shards.append([shard for shard in triple if shard is not None])
+        if len(shards[-1]) < len(KEYS):
+            return None
+    sizes = [size for _, _, size in frames]
+    bands, s, dtype = len(config.bands), config.scale, config.dtype
+    lr = _room(sizes, lambda n: (bands, n, n), dtype)
+    hr = _room(sizes, lambda n: (bands, s * n, s * n), dtype)
+    valid = _room(sizes, lambda n: (s * n, s * n), "bool")
+
+    def work(first: int, step: int) -> None:
+        for n in range(first, len(lying), step):
+            index, (row, col, size) = lying[n][1], frames[n]
+            whole = size == config.lr_size
+            fine = None if whole else (s * row, s * col, s * size)
+            shards[n][0].read(index, None if whole else (row, col, size), lr[n])
+            shards[n][1].read(index, fine, hr[n])
+            if known[n]:
+                valid[n][:] = True
+            else:
+                shards[n][2].read(index, fine, valid[n])
+
+    _side_by_side(work)
+    return list(zip(lr, hr, valid, strict=True))
+
+
+def _room(
+    sizes: Sequence[int], shape: Callable[[int], tuple[int, ...]], dtype: str
+) -> list[npt.NDArray[Any]]:
+    """An array for each pair; one piece of memory for all if they are of one size."""
+    if len(set(sizes)) == 1:  # large pieces cost fewer page faults
+        return list(np.empty((len(sizes), *shape(sizes[0])), dtype))
+    return [np.empty(shape(size), dtype) for size in sizes]
+
+
+def _side_by_side(work: Callable[[int, int], None]) -> None:
+    """Call work(first, step) in a few threads that take turns."""
+    threads = usable_threads()
+    others = [_pool().submit(work, first, threads) for first in range(1, threads)]
+    work(0, threads)
+    for other in others:
+        other.result()
+
+
+def usable_threads() -> int:
+    """Threads that read side by side: a few, for others have work of their own."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(3, thread_name_prefix="pairs")
+
+
+if hasattr(os, "register_at_fork"):  # threads do not live on in a fork: it makes its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _read_anywhere(
+    place: Place,
+    config: StoreConfig,
+    lying: Sequence[tuple[str, int]],
+    frames: Sequence[Window],
+    known: Sequence[bool],
+) -> list[Triple]:
+    """Read by tensorstore."""
+    if _FORKED:
+        raise StoreError(
+            f"{place.url} cannot be read in a forked process: threads do not live on there; start "
+            "processes by `spawn` or `forkserver` (multiprocessing_context=... of a DataLoader)"
+        )
+    scales = (1, config.scale, config.scale)
+    futures = [
+        [
+            _start(_open(place.url, part, key), index, frame, scale)
+            for key, scale in list(zip(KEYS, scales, strict=True))[: 2 if all_valid else 3]
+        ]
+        for (part, index), frame, all_valid in zip(lying, frames, known, strict=True)
+    ]
+    triples = []
+    for (part, index), reading in zip(lying, futures, strict=True):
+        try:
+            lr, hr, *valid = (future.result() for future in reading)
+        except (ValueError, OSError) as error:
+            raise StoreError(
+                f"{place.url}/{PARTS}/{part}: pair {index} is missing or damaged ({error})",
+                part=part,
+                index=index,
+            ) from error
+        triples.append((lr, hr, valid[0] if valid else np.ones(hr.shape[-2:], np.bool_)))
+    return triples
+
+
+def _start(array: Any, index: int, frame: Window, scale: int) -> Any:
+    row, col, size = (scale * n for n in frame)
+    return array[index][..., row : row + size, col : col + size].read()
+
+
+@lru_cache(maxsize=8192)  # a handle costs next to nothing, opening costs a read
+def _open(url: str, part: str, array: str) -> Any:
     key = f"{PARTS}/{part}/{array}"
     try:
         return ts.open(
@@ -160,65 +314,9 @@ def open_array(url: str, part: str, array: str) -> Any:
             read=True,
         ).result()
     except (ValueError, OSError) as error:
-        raise StoreError(
-            f"{url}/{key}: missing or damaged, though the index refers to it; {_REPAIR}"
-        ) from error
+        raise StoreError(f"{url}/{key}: missing or damaged ({error})") from error
 
 
-def read_pairs(
-    url: str,
-    places: Sequence[tuple[str, int]],
-    scale: int,
-    *,
-    windows: Sequence[tuple[int, int, int]] | None = None,
-    all_valid: Sequence[bool] | None = None,
-) -> list[Triple]:
-    """Read pairs by part and index, all at once.
-
-    Parameters
-    ----------
-    windows : sequence of (row, col, size), optional
-        In LR pixels: only these are read of each pair.
-    all_valid : sequence of bool, optional
-        Pairs all of whose pixels are known to be valid: that is not read again.
-
-    Returns
-    -------
-    list of (lr, hr, valid)
-        In the order of `places`.
-
-    Raises
-    ------
-    StoreError
-        If a part is missing or damaged.
-    """
-    futures = []
-    for n, (part, index) in enumerate(places):
-        window = None if windows is None else windows[n]
-        known = all_valid is not None and all_valid[n]
-        futures.append(
-            [
-                _read(open_array(url, part, key), index, window, 1 if key == "lr" else scale)
-                for key in (KEYS[:2] if known else KEYS)
-            ]
-        )
-    triples = []
-    for (part, index), reading in zip(places, futures, strict=True):
-        try:
-            lr, hr, *valid = (future.result() for future in reading)
-        except (ValueError, OSError) as error:
-            raise StoreError(
-                f"{url}/{PARTS}/{part}: pair {index} is missing or damaged ({error}); {_REPAIR}",
-                part=part,
-                index=index,
-            ) from error
-        triples.append((lr, hr, valid[0] if valid else np.ones(hr.shape[-2:], np.bool_)))
-    return triples
-
-
-def _read(array: Any, index: int, window: tuple[int, int, int] | None, scale: int) -> Any:
-    """Start to read a pair, or a window of it."""
-    if window is None:
-        return array[index].read()
-    row, col, size = (scale * n for n in window)
-    return array[index][..., row : row + size, col : col + size].read()
+_FORKED: list[bool] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from geo.errors import StoreError
 from geo.pairstore.index import only
 from geo.pairstore.parts import read_pairs
 from geo.pairstore.rows import digest_rows
 
 if TYPE_CHECKING:
     from geo.pairstore.store import PairStore
-
-_FORKED: list[bool] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))
 
 
 @dataclass(frozen=True)
@@ -52,8 +46,7 @@ class PairReader:
     Notes
     -----
     It travels to another process as these four, not with its rows: they are read again there.
-    That other process has to be a new one. Threads of tensorstore do not live on in a fork, so a
-    reader that finds itself in one says so instead of waiting for ever.
+    A store on a local disk may be read in forked processes as well.
     """
 
     store: PairStore
@@ -90,16 +83,16 @@ class PairReader:
         return int(self.rows.num_rows)
 
     @cached_property
-    def _parts(self) -> pa.DictionaryArray:
-        return self.rows["part"].combine_chunks().dictionary_encode()
+    def _lying(self) -> list[tuple[str, int]]:
+        # A name is kept once for all pairs of its part.
+        parts = self.rows["part"].combine_chunks().dictionary_encode()
+        names = parts.dictionary.to_pylist()
+        codes, indexes = parts.indices.to_pylist(), self.rows["part_index"].to_pylist()
+        return [(names[code], index) for code, index in zip(codes, indexes, strict=True)]
 
     @cached_property
-    def _indexes(self) -> npt.NDArray[np.int64]:
-        return np.asarray(self.rows["part_index"].to_numpy())
-
-    @cached_property
-    def _all_valid(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(pc.fill_null(pc.equal(self.rows["valid_fraction"], 1.0), False))
+    def _all_valid(self) -> list[bool]:
+        return list(pc.fill_null(pc.equal(self.rows["valid_fraction"], 1.0), False).to_pylist())
 
     def read(
         self,
@@ -118,18 +111,12 @@ class PairReader:
         StoreError
             If a part is missing or damaged.
         """
-        if _FORKED:
-            raise StoreError(
-                "a pair store cannot be read in a forked process; start processes by `spawn` or "
-                "`forkserver` (multiprocessing_context=... of a DataLoader)"
-            )
-        places = [(self._parts[int(i)].as_py(), int(self._indexes[int(i)])) for i in indices]
         triples = read_pairs(
-            self.store.url,
-            places,
-            self.scale,
+            self.store.place,
+            self.store.config,
+            [self._lying[int(i)] for i in indices],
             windows=windows,
-            all_valid=[bool(self._all_valid[int(i)]) for i in indices],
+            all_valid=[self._all_valid[int(i)] for i in indices],
         )
         return [Pair(*triple) for triple in triples]
 

@@ -127,7 +127,7 @@ def _check_row(row: dict[str, Any], times: int) -> list[str]:
 def _check_pixels(store: PairStore, rows: list[dict[str, Any]]) -> list[Damage]:
     places = [(row["part"], row["part_index"]) for row in rows]
     try:
-        triples = read_pairs(store.url, places, store.config.scale)
+        triples = read_pairs(store.place, store.config, places)
     except StoreError as error:
         if len(rows) > 1:  # find out which
             return [damage for row in rows for damage in _check_pixels(store, [row])]

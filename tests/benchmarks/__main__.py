@@ -15,6 +15,9 @@ BENCHMARKS = (
     "radiometry",
     "matching",
     "ingest",
+    "reading",
+    "growth",
+    "killing",
     "stages",
     "seeds",
 )
