@@ -56,8 +56,11 @@ class PairsRequest:
             raise UsageError("--repair mends the newest version; leave --version out")
         if self.dry_run and not self.expire:
             raise UsageError("--dry-run is for --expire")
-        if self.keep_days < 0:
-            raise UsageError(f"--keep-days is {self.keep_days:g}; wanted 0 or more")
+        if self.keep_days < 1:
+            raise UsageError(
+                f"--keep-days is {self.keep_days:g}; wanted 1 or more: what was replaced today may "
+                "still be read"
+            )
 
 
 def describe_store(request: PairsRequest) -> dict[str, Any]:

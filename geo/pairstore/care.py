@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from deltalake.exceptions import DeltaError
 from geo.errors import StoreError
 from geo.pairstore.index import INDEX
 from geo.pairstore.parts import LASTING, PARTS, read_pairs, write_part
+from geo.pairstore.place import Entry
 from geo.pairstore.rows import PairData, hash_pixels
 from geo.pairstore.store import PairStore
 
@@ -155,7 +156,8 @@ def expire_store(
     keep_days : float
         The version that was the newest then, all since, and tagged ones stay whole.
     grace_s : float
-        Parts younger than this are left alone: their rows may be on their way.
+        What was replaced, or written and not committed, less than this ago is left alone in any
+        case: somebody may be reading it, or about to commit it.
     dry_run : bool
         Only say what would go.
 
@@ -164,21 +166,20 @@ def expire_store(
     First it is noted that the versions are gone, then files of the index are removed, then parts
     that no file left refers to. Killed in between, the next call goes on.
     """
-    horizon = _horizon(store, datetime.now(UTC) - timedelta(days=keep_days))
-    tagged = [tag.version for tag in store.tags.all()]
+    keep = timedelta(seconds=max(keep_days * _DAY_S, grace_s))
+    horizon, newest = _horizon(store, datetime.now(UTC) - keep), store.version
+    tagged = [tag.version for tag in store.tags.all() if tag.version < horizon]
+    files = _unused_index_files(store, [*tagged, horizon], range(horizon + 1, newest + 1), grace_s)
+    parts, size = _unused_parts(store, _parts_in_use(store, without=set(files)), grace_s)
     if not dry_run:
         store.tags.set_horizon(horizon)
-    index_files = _vacuum_index(store, keep_days, [*tagged, horizon], dry_run=dry_run)
-    used = _parts_in_use(store, without=set(index_files) if dry_run else set())
-    gone, size = _unused_parts(store, used, grace_s)
-    if not dry_run:
-        store.place.delete([f"{PARTS}/{name}" for name in gone])
-    newest = store.version
+        store.place.delete(files)
+        store.place.delete([f"{PARTS}/{name}" for name in parts])
     return Expiry(
         horizon=horizon,
-        versions_kept=len({*(v for v in tagged if v < horizon), *range(horizon, newest + 1)}),
-        index_files=len(index_files),
-        parts=len(gone),
+        versions_kept=len({*tagged, *range(horizon, newest + 1)}),
+        index_files=len(files),
+        parts=len(parts),
         bytes=size,
     )
 
@@ -189,28 +190,30 @@ def _horizon(store: PairStore, before: datetime) -> int:
     return max([store.tags.horizon(), *older])
 
 
-def _vacuum_index(
-    store: PairStore, keep_days: float, keep: Sequence[int], *, dry_run: bool
+def _unused_index_files(
+    store: PairStore, versions: Sequence[int], since: Iterable[int], grace_s: float
 ) -> list[str]:
-    try:
-        removed = store.index.table().vacuum(
-            retention_hours=int(keep_days * 24),
-            dry_run=dry_run,
-            enforce_retention_duration=False,
-            full=True,
-            keep_versions=sorted(set(keep)),
-        )
-    except DeltaError as error:
-        raise StoreError(f"{store.url}: the index cannot be cleaned ({error})") from error
-    return [name.rsplit("/", 1)[-1] for name in removed]
+    """Keys of old files of the index that neither versions nor the commits since them need."""
+    used = {name for version in versions for name in store.index.files(version)}
+    used.update(name for version in since for name in store.index.files_added(version))
+    return [
+        entry.key
+        for entry in _index_files(store)
+        if entry.key.removeprefix(f"{INDEX}/") not in used and time.time() - entry.time > grace_s
+    ]
+
+
+def _index_files(store: PairStore) -> Iterator[Entry]:
+    for entry in store.place.entries(INDEX):
+        if entry.key.endswith(".parquet") and "/_delta_log/" not in entry.key:
+            yield entry
 
 
 def _parts_in_use(store: PairStore, *, without: set[str]) -> set[str]:
     """Parts that any file of the index refers to: those left are the files of kept versions."""
     used: set[str] = set()
-    for entry in store.place.entries(INDEX):
-        name = entry.key.rsplit("/", 1)[-1]
-        if not name.endswith(".parquet") or "/_delta_log/" in entry.key or name in without:
+    for entry in _index_files(store):
+        if entry.key in without:
             continue
         content = store.place.read(entry.key)
         if content is not None:

@@ -7,12 +7,14 @@ nothing of the others.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,6 +51,7 @@ class PairIndex:
     """The index of the store at a place."""
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self.url = f"{place.url}/{INDEX}"
         self._options = place.delta_options()
 
@@ -224,6 +227,26 @@ class PairIndex:
             except (DeltaError, OSError) as error:
                 raise StoreError(f"{self.url}: the commit failed ({error})") from error
         raise StoreError(f"{self.url}: other writers were faster each time; try again")
+
+    def files(self, version: int) -> list[str]:
+        """Files that hold a version, relative to the index."""
+        uris = self.table(version).file_uris()
+        return ["/".join(uri.split("/")[-2:]) for uri in uris]  # bucket=NN/NAME.parquet
+
+    def files_added(self, version: int) -> list[str]:
+        """Files that a commit added.
+
+        Raises
+        ------
+        StoreError
+            If the commit cannot be read.
+        """
+        key = f"{INDEX}/_delta_log/{version:020d}.json"
+        content = self._place.read(key)
+        if content is None:
+            raise StoreError(f"{self.url}: commit {version} is missing; restore {key} from a copy")
+        actions = [json.loads(line) for line in content.splitlines() if line.strip()]
+        return [unquote(action["add"]["path"]) for action in actions if "add" in action]
 
     def history(self) -> list[Commit]:
         """All commits, oldest first."""

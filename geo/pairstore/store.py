@@ -272,6 +272,10 @@ class PairStore:
             categories=None if categories is None else tuple(categories),
         )
 
+    def parts(self) -> set[str]:
+        """Names of the parts that are there, whether rows refer to them or not."""
+        return {entry.key.split("/")[1] for entry in self.place.entries(PARTS)}
+
     def digest(self, version: int | None = None) -> str:
         """Hash of all pairs (identities, metadata, pixels), whatever order they came in."""
         return digest_rows(self.rows(kind="pair", version=version, columns=["row_sha256"]))

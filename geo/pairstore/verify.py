@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from geo.errors import StoreError
-from geo.pairstore.parts import PARTS, read_pairs
+from geo.pairstore.parts import read_pairs
 from geo.pairstore.rows import SCHEMA, check_row, hash_pixels, hash_row
 from geo.pairstore.store import PairStore
 
@@ -94,7 +94,7 @@ def verify_store(
         verdict.pairs = min(start + _AT_ONCE, len(pairs))
         if progress is not None:
             progress(verdict.pairs, len(pairs))
-    verdict.strays = len(store.place.children(PARTS) - {part for part, _ in taken})
+    verdict.strays = len(store.parts() - {part for part, _ in taken})
     return verdict
 
 

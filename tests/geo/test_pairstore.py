@@ -19,59 +19,10 @@ from hypothesis import strategies as st
 
 from geo.errors import StoreError
 from geo.pairstore.config import StoreConfig, default_data_range
-from geo.pairstore.rows import PairData, Row, hash_pixels, pair_identity
+from geo.pairstore.rows import PairData, Row
 from geo.pairstore.store import PairStore
 from geo.splits import SplitRule
-
-CONFIG = StoreConfig(bands=("red", "green"), scale=2, lr_size=8)
-
-
-def make_pair(number: int, config: StoreConfig = CONFIG, digest: str = "a") -> PairData:
-    """A pair whose pixels follow from its number."""
-    rng = np.random.default_rng(number)
-    size, fine = config.lr_size, config.lr_size * config.scale
-    bands = len(config.bands)
-    row: Row = {
-        "identity": pair_identity("sat", "air", "EPSG:32633", 0, number, config.scale),
-        "kind": "pair",
-        "settings_digest": digest,
-        "satellite_id": "sat",
-        "aerial_id": "air",
-        "row": 0,
-        "col": number,
-        "split": ("train", "val", "test")[number % 3],
-        "category": "farm" if number % 2 else "port",
-        "gains": [1.0, 2.0],
-    }
-    high = 200 if config.dtype == "uint8" else 4000
-    return PairData(
-        row=row,
-        lr=rng.integers(0, high, (bands, size, size)).astype(config.dtype),
-        hr=rng.integers(0, high, (bands, fine, fine)).astype(config.dtype),
-        valid=rng.random((fine, fine)) > 0.1,
-    )
-
-
-def ingest(store: PairStore, numbers: range, digest: str = "a") -> int:
-    rows = store.write_part([make_pair(n, store.config, digest) for n in numbers])
-    return store.commit(rows, "test")
-
-
-def check_whole(store: PairStore) -> int:
-    """Every pair is there once, and its pixels are those that its row vouches for."""
-    reader = store.reader()
-    identities = reader.rows["identity"].to_pylist()
-    assert len(identities) == len(set(identities))
-    for index, pair in enumerate(reader.read(range(len(reader)))):
-        row = reader.row(index)
-        assert hash_pixels(pair.lr, pair.hr, pair.valid) == row["pixels_sha256"]
-        np.testing.assert_array_equal(pair.hr, make_pair(row["col"], store.config).hr)
-    return len(reader)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> PairStore:
-    return PairStore.create_or_open(tmp_path / "store", CONFIG)
+from tests.geo.stores import CONFIG, check_whole, ingest, make_pair
 
 
 @settings(max_examples=8, deadline=None)
@@ -304,7 +255,7 @@ def test_configuration_survives_a_round_trip() -> None:
 _COMMIT_MANY = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_pairstore import PairStore, ingest
+from tests.geo.stores import PairStore, ingest
 store = PairStore.open(sys.argv[1])
 start = int(sys.argv[3])
 for n in range(start, start + 8):
@@ -313,7 +264,7 @@ for n in range(start, start + 8):
 
 
 def run_python(code: str, store: PairStore, *arguments: str) -> subprocess.Popen[bytes]:
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", code, store.url, here, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -330,7 +281,7 @@ def test_two_writers_at_once_lose_and_double_nothing(store: PairStore) -> None:
 _CREATE = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from test_pairstore import CONFIG, PairStore, ingest
+from tests.geo.stores import CONFIG, PairStore, ingest
 print("ready", flush=True)
 sys.stdin.readline()
 ingest(PairStore.create_or_open(sys.argv[1] + "/new", CONFIG), range(3))
@@ -353,7 +304,7 @@ def test_two_may_make_the_same_store_at_once(store: PairStore) -> None:
 _INGEST_FOREVER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_pairstore import PairStore, ingest
+from tests.geo.stores import PairStore, ingest
 store = PairStore.open(sys.argv[1])
 print("ready", flush=True)
 for n in range(1000):
