@@ -22,6 +22,7 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from geo.errors import StoreError
+from geo.pairstore.forks import start_threads_of
 from geo.pairstore.place import Place
 from geo.pairstore.rows import SCHEMA, Row, seal_rows
 
@@ -78,6 +79,7 @@ class PairIndex:
         StoreError
             If there is no such version, or the index is damaged.
         """
+        start_threads_of("Delta Lake", self.url)
         try:
             return DeltaTable(self.url, version=version, storage_options=self._options)
         except (DeltaError, OSError, OverflowError) as error:

@@ -21,6 +21,7 @@ import tensorstore as ts
 
 from geo.errors import StoreError
 from geo.pairstore.config import StoreConfig
+from geo.pairstore.forks import start_threads_of
 from geo.pairstore.place import LocalPlace, Place, place_of
 from geo.pairstore.rows import PairData
 from geo.pairstore.shards import Window, open_shard
@@ -62,6 +63,7 @@ def write_part(
     StoreError
         If it cannot be written, for example because the disk is full; nothing stays then.
     """
+    start_threads_of("tensorstore", place.url)
     name = f"{uuid.uuid4().hex}.zarr"
     key = f"{PARTS}/{name}"
     try:
@@ -267,11 +269,7 @@ def _read_anywhere(
     known: Sequence[bool],
 ) -> list[Triple]:
     """Read by tensorstore."""
-    if _FORKED:
-        raise StoreError(
-            f"{place.url} cannot be read in a forked process: threads do not live on there; start "
-            "processes by `spawn` or `forkserver` (multiprocessing_context=... of a DataLoader)"
-        )
+    start_threads_of("tensorstore", place.url)
     scales = (1, config.scale, config.scale)
     futures = [
         [
@@ -315,8 +313,3 @@ def _open(url: str, part: str, array: str) -> Any:
         ).result()
     except (ValueError, OSError) as error:
         raise StoreError(f"{url}/{key}: missing or damaged ({error})") from error
-
-
-_FORKED: list[bool] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _FORKED.append(True))

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from geo.errors import StoreError
+from geo.pairstore.forks import start_threads_of
 
 _S3 = "s3://"
 _DEFAULT_REGION = "us-east-1"  # what other servers than Amazon's usually call themselves
@@ -210,8 +211,13 @@ class S3Place(Place):
     def _anonymous(self) -> bool:
         return os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true", "yes")
 
-    @cached_property
+    @property
     def _objects(self) -> Any:
+        start_threads_of("obstore", self.url)
+        return self._client
+
+    @cached_property
+    def _client(self) -> Any:
         from obstore.store import S3Store
 
         more: dict[str, Any] = {"skip_signature": True} if self._anonymous else {}
