@@ -203,6 +203,7 @@ class _Run:
             self._train_pairs,
             spec,
             batch_size=config.batch_size,
+            chip_lr=chip,
             patch_lr=min(config.patch_lr, *chip),
             seed=config.seed,
             rank=here.rank,

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from models.checkpoint import list_checkpoints, load_checkpoint
 from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
-from models.data import ListedPairs, Pair, PairLike, PairSpec
+from models.data import ListedPairs, Pair, PairLike, PairSpec, Window
 from models.errors import DataError, TrainingError
 from models.evaluate import Evaluation, evaluate
 from models.layers import KeysBicubic
@@ -153,6 +153,13 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, at: int) -> None:
     for part in ("generator_optimiser", "discriminator_optimiser"):
         assert same(ends[0][part]["state"], ends[1][part]["state"]), part
     assert ends[0]["clock"]["batches"] == ends[1]["clock"]["batches"] == 6 + 4 * 3
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_is_the_same_whether_pairs_are_kept_or_read_by_windows(tmp_path: Path) -> None:
+    kept = run(TINY, tmp_path / "kept")
+    windows = run(dataclasses.replace(TINY, cache_mb=0), tmp_path / "windows")
+    assert same(weights(kept), weights(windows))
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -298,9 +305,11 @@ class Poisoned:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def read(self, indices: Sequence[int]) -> list[PairLike]:
+    def read(
+        self, indices: Sequence[int], windows: Sequence[Window] | None = None
+    ) -> list[PairLike]:
         self.good -= 1
-        pairs = self.pairs.read(indices)
+        pairs = self.pairs.read(indices, windows)
         if self.good >= 0:
             return pairs
         return [
