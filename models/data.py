@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import look_of_sample, pair_of_sample, sample_numbers, shift_of_batch
+from models.sampler import Order, look_of_sample, sample_numbers, shift_of_batch
 
 Window = tuple[int, int, int]
 """First row, first column and side of a square, in LR pixels."""
@@ -254,14 +254,16 @@ class BatchMaker:
         lies is drawn before anything is read.
     patch_lr : int
         Side of the crop in LR pixels, at most that of the chips.
+    weights : array, optional
+        How often to show each pair, relative to the others; see `Order`.
 
     Raises
     ------
     ConfigError
         When the ranks cannot share the mini-batch.
     DataError
-        When the chips are smaller than the patch; later, when a pair is not as `spec` and
-        `chip_lr` say.
+        When the chips are smaller than the patch or the weights do not fit the pairs; later, when
+        a pair is not as `spec` and `chip_lr` say.
     """
 
     def __init__(
@@ -273,6 +275,7 @@ class BatchMaker:
         chip_lr: tuple[int, int],
         patch_lr: int,
         seed: int,
+        weights: npt.NDArray[np.float64] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -289,6 +292,7 @@ class BatchMaker:
         self._chip = chip_lr
         self._patch = patch_lr
         self._seed = seed
+        self._order = Order(seed, len(source), weights)
         self._rank = rank
         self._world = world
 
@@ -297,8 +301,7 @@ class BatchMaker:
         samples = sample_numbers(number, self._batch_size, rank=self._rank, world=self._world)
         looks = [look_of_sample(self._seed, sample) for sample in samples]
         windows = [self._window(look) for look in looks]
-        indices = [pair_of_sample(self._seed, n, len(self._source)) for n in samples]
-        pairs = self._source.read(indices, windows)
+        pairs = self._source.read([self._order(sample) for sample in samples], windows)
         count, bands, p = len(samples), len(self._spec.bands), self._patch
         fine = p * self._spec.scale
         lr = np.empty((count, bands, p, p), np.float32)

@@ -26,7 +26,7 @@ from models.data import (
     evenly_spaced,
 )
 from models.errors import ConfigError, DataError
-from models.sampler import look_of_sample, pair_of_sample
+from models.sampler import Order, look_of_sample
 
 SPEC = PairSpec(scale=4, bands=("a", "b"), data_range=100.0)
 
@@ -165,9 +165,9 @@ def batch_of_whole_chips(
     pairs: Sequence[PairLike], number: int, *, patch: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """LR and HR images of a mini-batch of four, cut from whole chips one by one."""
-    images = []
+    order, images = Order(seed, len(pairs)), []
     for sample in range(4 * number, 4 * number + 4):
-        look, pair = look_of_sample(seed, sample), pairs[pair_of_sample(seed, sample, len(pairs))]
+        look, pair = look_of_sample(seed, sample), pairs[order(sample)]
         h, w = pair.lr.shape[1:]
         row, col = look.integers(h - patch + 1), look.integers(w - patch + 1)
         turns, mirror = look.integers(4), look.integers(2)
@@ -203,6 +203,30 @@ def test_a_window_is_the_same_ground_in_all_images(row: int, col: int, size: int
     assert cut.lr[:, 0, 0].tolist() == cut.hr[:, 0, 0].tolist() == [4 * row, 4 * col]
     assert not cut.valid[0, 0]
     assert cut.valid.sum() == 16 * size**2 - 1
+
+
+def test_weighted_batches_show_what_weighs_and_ranks_share_them() -> None:
+    source = ListedPairs([coordinate_pair(n) for n in range(6)])
+    weights = np.array([0.0, 0.0, 2.0, 1.0, 0.0, 0.0])
+    whole = make(source, weights=weights)
+    parts = [make(source, weights=weights, rank=rank, world=2) for rank in range(2)]
+    shown = []
+    for number in range(12):
+        lr = whole(number).lr
+        np.testing.assert_array_equal(lr, np.concatenate([part(number).lr for part in parts]))
+        # The rows that an LR pixel names are those of its pair, 100 for each.
+        shown += (lr[:, 0].max((1, 2)) * SPEC.data_range // 100).astype(int).tolist()
+    assert np.bincount(shown, minlength=6).tolist() == [0, 0, 32, 16, 0, 0]
+
+
+def test_a_resumed_run_makes_the_same_weighted_batches() -> None:
+    source = ListedPairs([coordinate_pair(n) for n in range(7)])
+    weights = np.arange(1.0, 8.0)
+    straight = make(source, weights=weights)
+    expected = [straight(number).hr for number in range(6)]
+    with Prefetcher(make(source, weights=weights), 3) as batches:
+        for hr in expected[3:]:
+            np.testing.assert_array_equal(next(batches).hr, hr)
 
 
 def test_a_cache_reads_each_pair_once_and_answers_in_order() -> None:
