@@ -24,7 +24,7 @@ KEEP = 2
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
 # What cannot change within a run: the networks and what they are shown. Lengths, rates and
 # intervals may.
-_FIXED = ("generator", "discriminator", "objective", "seed", "batch_size", "patch_lr")
+_FIXED = ("generator", "discriminator", "objective", "seed", "batch_size", "patch_lr", "balance")
 
 _log = logging.getLogger("skyscale.models.checkpoint")
 
@@ -136,10 +136,11 @@ def restore(
 
 
 def _same_run(state: Mapping[str, Any], config: TrainConfig, spec: PairSpec) -> None:
-    before, now = state["config"], config.to_dict()
-    other = [key for key in _FIXED if before.get(key) != now[key]]
+    # A setting that is newer than the checkpoint had no effect then, which is its default.
+    before, now = {**TrainConfig().to_dict(), **state["config"]}, config.to_dict()
+    other = [key for key in _FIXED if before[key] != now[key]]
     if other:
-        differences = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in other)
+        differences = ", ".join(f"{key} was {before[key]}, is {now[key]}" for key in other)
         raise CheckpointError(
             f"the checkpoint belongs to another run: {differences}; "
             "give the former values or start in a new folder",

@@ -92,6 +92,9 @@ class TrainConfig:
     patch_lr : int
         Side of the random crop in LR pixels; chips that are smaller are taken whole. 24 is 96 HR
         pixels at scale 4, the crop of SRGAN; more costs time and taught no more in our trials.
+    balance : float
+        0 shows pairs of each category as often as they are there, 1 every category as often as
+        any other, those without one among them; no pair more than ten times as often as by nature.
     content_steps, adversarial_steps : int
         Generator updates of the two phases.
     content_loss : str
@@ -138,6 +141,7 @@ class TrainConfig:
     seed: int = 0
     batch_size: int = 16
     patch_lr: int = 24
+    balance: float = 0.0
     content_steps: int = 20_000
     adversarial_steps: int = 4_000
     content_loss: str = "l1"
@@ -177,6 +181,8 @@ class TrainConfig:
             "val_pairs",
         ):
             _at_least(name, getattr(self, name), 1)
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"balance must be 0 to 1, got {self.balance}", balance=self.balance)
         if self.content_steps + self.adversarial_steps == 0:
             raise ConfigError(
                 "content_steps and adversarial_steps are both 0: nothing would be trained"

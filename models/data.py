@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import look_of_sample, pair_of_sample, sample_numbers, shift_of_batch
+from models.sampler import Order, look_of_sample, sample_numbers, shift_of_batch
+
+Window = tuple[int, int, int]
+"""First row, first column and side of a square, in LR pixels."""
 
 _Floats = npt.NDArray[np.float32]
 _MB = 1 << 20
@@ -44,8 +47,17 @@ class PairSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int]) -> Sequence[PairLike]:
-        """Pairs at these places, in this order."""
+    def read(
+        self, indices: Sequence[int], windows: Sequence[Window] | None = None
+    ) -> Sequence[PairLike]:
+        """Pairs at these places, in this order.
+
+        Parameters
+        ----------
+        windows : sequence of Window, optional
+            One for each index: what to hand back of the pair, its HR image and validity over the
+            same ground. The same index may come with several windows.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +69,15 @@ class Pair:
     valid: npt.NDArray[np.bool_]
 
 
+def cut_pair(pair: PairLike, window: Window) -> Pair:
+    """The part of a pair within a window, as views; less of it where it reaches over the edge."""
+    row, col, size = window
+    scale = pair.hr.shape[-1] // pair.lr.shape[-1]
+    coarse = np.s_[..., row : row + size, col : col + size]
+    fine = np.s_[..., row * scale : (row + size) * scale, col * scale : (col + size) * scale]
+    return Pair(lr=pair.lr[coarse], hr=pair.hr[fine], valid=pair.valid[fine])
+
+
 class ListedPairs:
     """Pairs in a list as a `PairSource`."""
 
@@ -66,28 +87,45 @@ class ListedPairs:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def read(self, indices: Sequence[int]) -> list[PairLike]:
-        """Pairs at these places, in this order."""
-        return [self._pairs[index] for index in indices]
+    def read(
+        self, indices: Sequence[int], windows: Sequence[Window] | None = None
+    ) -> list[PairLike]:
+        """Pairs at these places, in this order; see `PairSource`."""
+        return _cut_all([self._pairs[index] for index in indices], windows)
 
 
 class CachedPairs:
     """A `PairSource` that keeps what it has read, as stored, until its memory is full.
 
-    Small stores are then read once per run instead of once per epoch. What does not fit is read
-    again each time; nothing is thrown out, for every pair is as likely to be wanted as any other.
+    Small stores are then read once per run instead of once per epoch. While there is room pairs
+    are read whole, for the next crop is another one; of what does not fit only the windows are
+    read, each time. Nothing is thrown out, for no pair is much likelier to be wanted than others.
     """
 
     def __init__(self, source: PairSource, *, limit_mb: int) -> None:
         self._source = source
         self._left = limit_mb * _MB
+        self._full = limit_mb == 0
         self._kept: dict[int, PairLike] = {}
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def read(self, indices: Sequence[int]) -> list[PairLike]:
-        """Pairs at these places, in this order."""
+    def read(
+        self, indices: Sequence[int], windows: Sequence[Window] | None = None
+    ) -> list[PairLike]:
+        """Pairs at these places, in this order; see `PairSource`."""
+        if windows is None or not self._full:
+            return _cut_all(self._read_whole(indices), windows)
+        absent = [place for place, index in enumerate(indices) if index not in self._kept]
+        wanted = [indices[place] for place in absent], [windows[place] for place in absent]
+        fresh = dict(zip(absent, self._source.read(*wanted), strict=True)) if absent else {}
+        return [
+            fresh[place] if place in fresh else cut_pair(self._kept[index], windows[place])
+            for place, index in enumerate(indices)
+        ]
+
+    def _read_whole(self, indices: Sequence[int]) -> list[PairLike]:
         missing = [index for index in dict.fromkeys(indices) if index not in self._kept]
         fresh = dict(zip(missing, self._source.read(missing), strict=True)) if missing else {}
         for index, pair in fresh.items():
@@ -95,7 +133,15 @@ class CachedPairs:
             if size <= self._left:
                 self._left -= size
                 self._kept[index] = pair
+            else:
+                self._full = True
         return [fresh[index] if index in fresh else self._kept[index] for index in indices]
+
+
+def _cut_all(pairs: list[PairLike], windows: Sequence[Window] | None) -> list[PairLike]:
+    if windows is None:
+        return pairs
+    return [cut_pair(pair, window) for pair, window in zip(pairs, windows, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +247,23 @@ class BatchMaker:
     Parameters
     ----------
     source : PairSource
+        Asked only for the pixels of the crops.
     spec : PairSpec
+    chip_lr : tuple of int
+        Height and width of every pair in LR pixels, as `check_pairs` tells them: where a crop
+        lies is drawn before anything is read.
     patch_lr : int
         Side of the crop in LR pixels, at most that of the chips.
+    weights : array, optional
+        How often to show each pair, relative to the others; see `Order`.
+
+    Raises
+    ------
+    ConfigError
+        When the ranks cannot share the mini-batch.
+    DataError
+        When the chips are smaller than the patch or the weights do not fit the pairs; later, when
+        a pair is not as `spec` and `chip_lr` say.
     """
 
     def __init__(
@@ -212,33 +272,44 @@ class BatchMaker:
         spec: PairSpec,
         *,
         batch_size: int,
+        chip_lr: tuple[int, int],
         patch_lr: int,
         seed: int,
+        weights: npt.NDArray[np.float64] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
+        if min(chip_lr) < patch_lr:
+            raise DataError(
+                f"chips of {chip_lr[0]} x {chip_lr[1]} LR pixels are smaller than the patch "
+                f"of {patch_lr}",
+                shape=chip_lr,
+            )
         self._source = source
         self._spec = spec
         self._batch_size = batch_size
+        self._chip = chip_lr
         self._patch = patch_lr
         self._seed = seed
+        self._order = Order(seed, len(source), weights)
         self._rank = rank
         self._world = world
 
     def __call__(self, number: int) -> Batch:
         """Mini-batch `number` of the run, or this rank's part of it."""
         samples = sample_numbers(number, self._batch_size, rank=self._rank, world=self._world)
-        indices = [pair_of_sample(self._seed, n, len(self._source)) for n in samples]
-        pairs = self._source.read(indices)
+        looks = [look_of_sample(self._seed, sample) for sample in samples]
+        windows = [self._window(look) for look in looks]
+        pairs = self._source.read([self._order(sample) for sample in samples], windows)
         count, bands, p = len(samples), len(self._spec.bands), self._patch
         fine = p * self._spec.scale
         lr = np.empty((count, bands, p, p), np.float32)
         hr = np.empty((count, bands, fine, fine), np.float32)
         valid = np.empty((count, 1, fine, fine), np.float32)
-        for place, (sample, pair) in enumerate(zip(samples, pairs, strict=True)):
-            look = look_of_sample(self._seed, sample)
-            lr[place], hr[place], valid[place, 0] = self._cut(pair, look)
+        for place, (look, pair) in enumerate(zip(looks, pairs, strict=True)):
+            self._check_crop(pair)
+            lr[place], hr[place], valid[place, 0] = _turned(pair, look)
         lr /= self._spec.data_range
         hr /= self._spec.data_range
         # Outside the valid pixels there may be anything, even NaN, which a mask of zeros keeps.
@@ -246,26 +317,33 @@ class BatchMaker:
         shift = shift_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
         return Batch(lr=lr, hr=hr, valid=valid, shift=shift)
 
-    def _cut(
-        self, pair: PairLike, look: np.random.Generator
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """One crop, turned and mirrored into one of the eight symmetries of a square."""
-        check_pair(pair, self._spec)
-        p, s = self._patch, self._spec.scale
-        h, w = pair.lr.shape[1:]
-        if min(h, w) < p:
+    def _window(self, look: np.random.Generator) -> Window:
+        """Where a crop lies; the first numbers that a look gives."""
+        (h, w), p = self._chip, self._patch
+        return int(look.integers(h - p + 1)), int(look.integers(w - p + 1)), p
+
+    def _check_crop(self, pair: PairLike) -> None:
+        p = self._patch
+        if pair.lr.shape[1:] != (p, p):
             raise DataError(
-                f"a chip of {h} x {w} LR pixels is smaller than the patch of {p}", shape=(h, w)
+                f"a crop of {p} x {p} LR pixels came as {' x '.join(map(str, pair.lr.shape[1:]))}: "
+                f"all pairs of a run must have {self._chip[0]} x {self._chip[1]} LR pixels, as the "
+                "first one has",
+                shape=pair.lr.shape[1:],
+                chip=self._chip,
             )
-        row, col = int(look.integers(h - p + 1)), int(look.integers(w - p + 1))
-        turns, mirror = int(look.integers(4)), bool(look.integers(2))
-        lr = pair.lr[:, row : row + p, col : col + p]
-        fine = np.s_[row * s : (row + p) * s, col * s : (col + p) * s]
-        cuts = (lr, pair.hr[(slice(None), *fine)], pair.valid[fine])
-        turned = [np.rot90(cut, turns, axes=(-2, -1)) for cut in cuts]
-        if mirror:
-            turned = [cut[..., ::-1] for cut in turned]
-        return turned[0], turned[1], turned[2]
+        check_pair(pair, self._spec)
+
+
+def _turned(
+    crop: PairLike, look: np.random.Generator
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """A crop in one of the eight symmetries of a square."""
+    turns, mirror = int(look.integers(4)), bool(look.integers(2))
+    turned = [np.rot90(cut, turns, axes=(-2, -1)) for cut in (crop.lr, crop.hr, crop.valid)]
+    if mirror:
+        turned = [cut[..., ::-1] for cut in turned]
+    return turned[0], turned[1], turned[2]
 
 
 class Prefetcher(Iterator[Batch]):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.checkpoint import load_newest, restore, save_checkpoint
@@ -27,12 +29,13 @@ from models.data import (
 )
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks, pick_dtype, ranks
-from models.errors import TrainingError
+from models.errors import ConfigError, DataError, TrainingError
 from models.evaluate import Evaluation, Score, evaluate
 from models.export import GeneratorCard, save_generator
 from models.generators.registry import build_generator
 from models.meter import Meter
 from models.predict import upsample
+from models.sampler import balanced_weights
 from models.step import Learner, Tensors
 
 _SAMPLES = 4
@@ -107,6 +110,7 @@ def train(
     spec: PairSpec,
     score: Score,
     folder: Path,
+    groups: Sequence[str | None] | None = None,
     listener: Listener | None = None,
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
@@ -126,6 +130,9 @@ def train(
         ``(sr, hr, lr, valid) -> {name: value}`` on DN [C, H, W], for validation.
     folder : Path
         Gets ``checkpoints/`` and ``generator/``; seen by all ranks.
+    groups : sequence of str or None, optional
+        Category of each training pair; needed when `config.balance` is not 0. A resumed run goes
+        on exactly only with the same ones.
     listener : Listener, optional
     resume : bool
         Go on from the newest checkpoint in `folder`, if there is one.
@@ -136,8 +143,11 @@ def train(
 
     Raises
     ------
+    ConfigError
+        When categories are to be balanced and `groups` are not given.
     DataError
-        When the pairs are not what `spec` says, or too few; before anything starts.
+        When the pairs are not what `spec` says, or too few, or `groups` are not one for each;
+        before anything starts.
     CheckpointError
         When `folder` holds another run, or none that can be read.
     TrainingError
@@ -145,7 +155,18 @@ def train(
         last checkpoint is kept).
     """
     with ranks(config.device) as here, _own_random_numbers(config.seed):
-        run = _Run(config, here, train_pairs, val_pairs, spec, score, folder, listener or Silent())
+        weights = _weights(config, groups, len(train_pairs))
+        run = _Run(
+            config,
+            here,
+            train_pairs,
+            val_pairs,
+            spec,
+            score,
+            folder,
+            listener or Silent(),
+            weights,
+        )
         run.start(resume)
         run.go(stop or (lambda: False))
         card = GeneratorCard(
@@ -184,6 +205,7 @@ class _Run:
         score: Score,
         folder: Path,
         listener: Listener,
+        weights: npt.NDArray[np.float64] | None,
     ) -> None:
         chip = check_pairs(train_pairs, spec, what="training")
         check_pairs(val_pairs, spec, what="validation")
@@ -203,8 +225,10 @@ class _Run:
             self._train_pairs,
             spec,
             batch_size=config.batch_size,
+            chip_lr=chip,
             patch_lr=min(config.patch_lr, *chip),
             seed=config.seed,
+            weights=weights,
             rank=here.rank,
             world=here.world,
         )
@@ -364,6 +388,27 @@ class _Run:
             step=self.clock.step,
             phase=self.clock.phase,
         )
+
+
+def _weights(
+    config: TrainConfig, groups: Sequence[str | None] | None, pairs: int
+) -> npt.NDArray[np.float64] | None:
+    """How often to show each training pair; None for all alike."""
+    if config.balance == 0:
+        return None
+    if groups is None:
+        raise ConfigError(
+            f"balance is {config.balance}, but the categories of the training pairs are not known: "
+            "give `groups`, or set balance to 0",
+            balance=config.balance,
+        )
+    if len(groups) != pairs:
+        raise DataError(
+            f"there are {len(groups)} categories for {pairs} training pairs",
+            groups=len(groups),
+            pairs=pairs,
+        )
+    return balanced_weights(groups, config.balance)
 
 
 @contextmanager

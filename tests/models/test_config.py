@@ -27,6 +27,7 @@ configs = st.builds(
     discriminator=st.builds(DiscriminatorConfig, channels=st.integers(1, 512)),
     seed=st.integers(0, 2**32),
     batch_size=st.integers(1, 1024),
+    balance=st.floats(0, 1),
     objective=st.sampled_from(config_module.OBJECTIVES),
     content_loss=st.sampled_from(config_module.CONTENT_LOSSES),
     adversarial_weight=st.floats(0, 10),
@@ -63,6 +64,8 @@ def test_the_names_are_those_that_can_be_built() -> None:
         ({"content_time_share": 0.0}, r"content_time_share must be more than 0"),
         ({"content_steps": 0, "adversarial_steps": 0}, r"nothing would be trained"),
         ({"adversarial_weight": -1}, r"adversarial_weight must be 0 or more"),
+        ({"balance": 1.1}, r"balance must be 0 to 1, got 1.1"),
+        ({"balance": float("nan")}, r"balance must be 0 to 1"),
         ({"discriminator": {"stages": 9}}, r"stages must be 1 to 5"),
     ],
 )

@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from models.checkpoint import list_checkpoints, load_checkpoint
 from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
-from models.data import ListedPairs, Pair, PairLike, PairSpec
-from models.errors import DataError, TrainingError
+from models.data import ListedPairs, Pair, PairLike, PairSpec, Window
+from models.errors import CheckpointError, ConfigError, DataError, TrainingError
 from models.evaluate import Evaluation, evaluate
 from models.layers import KeysBicubic
 from models.predict import Predictor
@@ -153,6 +153,55 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path: Path, at: int) -> None:
     for part in ("generator_optimiser", "discriminator_optimiser"):
         assert same(ends[0][part]["state"], ends[1][part]["state"]), part
     assert ends[0]["clock"]["batches"] == ends[1]["clock"]["batches"] == 6 + 4 * 3
+
+
+GROUPS = ["farm"] * 7 + ["port"] * 2 + [None]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_balanced_run_resumes_exactly_and_shows_other_pairs(tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, balance=0.8)
+    straight = run(config, tmp_path / "straight", groups=GROUPS)
+    run(config, tmp_path / "halves", groups=GROUPS, stop=stop_after(4))  # sample 16 of epochs of 10
+    second = run(config, tmp_path / "halves", groups=GROUPS, resume=True)
+    assert same(weights(straight), weights(second))
+    plain = run(TINY, tmp_path / "plain", groups=GROUPS)
+    assert not same(weights(straight), weights(plain))
+    with pytest.raises(CheckpointError, match=r"balance was 0.8, is 0.0"):
+        run(TINY, tmp_path / "halves", resume=True)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_without_balance_categories_change_nothing(tmp_path: Path) -> None:
+    runs = [run(TINY, tmp_path / "with", groups=GROUPS), run(TINY, tmp_path / "without")]
+    assert same(*map(weights, runs))
+
+
+def test_a_run_from_before_there_was_balance_goes_on(tmp_path: Path) -> None:
+    run(TINY, tmp_path, stop=stop_after(3))
+    path = list_checkpoints(tmp_path / "checkpoints")[0]
+    state = load_checkpoint(path)
+    del state["config"]["balance"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"balance was 0.0, is 0.5"):
+        run(dataclasses.replace(TINY, balance=0.5), tmp_path, groups=GROUPS, resume=True)
+    assert run(TINY, tmp_path, resume=True).clock.step == 10
+
+
+def test_balance_needs_the_category_of_each_pair(tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, balance=0.5)
+    with pytest.raises(ConfigError, match=r"balance is 0.5, but the categories .* not known"):
+        run(config, tmp_path)
+    with pytest.raises(DataError, match="9 categories for 10 training pairs"):
+        run(config, tmp_path, groups=GROUPS[1:])
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_is_the_same_whether_pairs_are_kept_or_read_by_windows(tmp_path: Path) -> None:
+    kept = run(TINY, tmp_path / "kept")
+    windows = run(dataclasses.replace(TINY, cache_mb=0), tmp_path / "windows")
+    assert same(weights(kept), weights(windows))
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -298,9 +347,11 @@ class Poisoned:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def read(self, indices: Sequence[int]) -> list[PairLike]:
+    def read(
+        self, indices: Sequence[int], windows: Sequence[Window] | None = None
+    ) -> list[PairLike]:
         self.good -= 1
-        pairs = self.pairs.read(indices)
+        pairs = self.pairs.read(indices, windows)
         if self.good >= 0:
             return pairs
         return [
