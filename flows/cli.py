@@ -28,7 +28,14 @@ cli_store.add_to(app)
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")
 def train(
     store: Annotated[str, typer.Option(help="Folder or s3:// URL of the pair store.")],
+    store_version: Annotated[
+        str | None, typer.Option(help="Train on this version: a number or a tag.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(help="0: pairs as often as they are; 1: all categories equally often."),
+    ] = None,
     nproc: Annotated[int, typer.Option(help="Processes on this machine (one per GPU).")] = 1,
     nnodes: Annotated[int, typer.Option(help="Machines that train together.")] = 1,
     rendezvous: Annotated[str | None, typer.Option(help="host:port where they meet.")] = None,
@@ -48,7 +55,9 @@ def train(
         return flow(
             TrainFlowConfig(
                 store=store,
+                store_version=store_version,
                 config=None if config is None else str(config),
+                balance=balance,
                 nproc=nproc,
                 nnodes=nnodes,
                 rendezvous=rendezvous,

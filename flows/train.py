@@ -32,10 +32,14 @@ class TrainFlowConfig:
     ----------
     store : str
         Folder of the pair store.
+    store_version : str, optional
+        Number or tag; the newest by default.
     config : str, optional
         TOML file of training settings (see ``models/config.py``).
     settings : dict
         Training settings that override the file.
+    balance : float, optional
+        From 0, pairs as often as they are, to 1, all categories equally often.
     nproc, nnodes : int
         Processes on this machine, and machines.
     rendezvous : str, optional
@@ -50,7 +54,9 @@ class TrainFlowConfig:
     """
 
     store: str
+    store_version: str | None = None
     config: str | None = None
+    balance: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     nproc: int = 1
     nnodes: int = 1
@@ -86,7 +92,7 @@ def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
     from geo.pairstore.store import PairStore
 
     store = PairStore.open(config.store)
-    summary = store.summary()
+    summary = store.summary(store.tags.resolve(config.store_version))
     splits = summary["splits"]
     settings = read_settings(config, splits.get("train", 0))
     if not splits.get("train"):
@@ -118,6 +124,7 @@ def prepare_job(config: TrainFlowConfig) -> dict[str, Any]:
         },
     )
     _log_dataset(run_id, store, summary)
+    _keep_version(store, run_id, summary["version"])
     champion = registry.champion()
     job = {
         "run_id": run_id,
@@ -162,7 +169,7 @@ def read_settings(config: TrainFlowConfig, pairs: int) -> TrainConfig:
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{config.config}: {error}") from error
     values |= config.settings
-    for name in ("max_minutes", "seed"):
+    for name in ("max_minutes", "seed", "balance"):
         if (value := getattr(config, name)) is not None:
             values[name] = value
     try:
@@ -186,6 +193,16 @@ def _stored_job(folder: Path) -> dict[str, Any]:
     if not file.exists():
         raise FlowError(f"{file}: no such run to go on with; --out says where runs are kept")
     return dict(json.loads(file.read_text()))
+
+
+def _keep_version(store: PairStore, run_id: str, version: int) -> None:
+    """Tag the version, so that nothing removes what this run was trained on."""
+    from geo.errors import StoreError
+
+    try:
+        store.tags.add(f"train-{run_id[:12]}", version)
+    except StoreError as error:  # for example, whoever trains may only read
+        say(f"train: version {version} is not tagged and may be expired ({error})")
 
 
 def _log_dataset(run_id: str, store: PairStore, summary: Mapping[str, Any]) -> None:

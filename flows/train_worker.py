@@ -95,10 +95,12 @@ def main(path: str) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     leads = is_leading_rank()
     reporter = Reporter(job["run_id"], spec.bands) if leads else None
+    training = store.reader("train", version=version)
     try:
         result = train(
             config,
-            train_pairs=store.reader("train", version=version),
+            train_pairs=training,
+            groups=training.groups,
             val_pairs=store.reader("val", version=version),
             spec=spec,
             score=score,
