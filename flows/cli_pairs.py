@@ -100,8 +100,12 @@ def ingest(
     landcover: Annotated[
         str | None, typer.Option(help="GeoJSON of polygons with the property `category`.")
     ] = None,
-    split_block: Annotated[int, typer.Option(help="Chips on a side of held-out ground.")] = 4,
-    split_buffer: Annotated[int, typer.Option(help="Chips set aside around it.")] = 1,
+    split_block: Annotated[
+        int | None, typer.Option(help="Chips on a side of held-out ground; 4 for a new store.")
+    ] = None,
+    split_buffer: Annotated[
+        int | None, typer.Option(help="Chips set aside around it; 1 for a new store.")
+    ] = None,
     data_range: Annotated[float | None, typer.Option(help="The DN that means 1.0.")] = None,
     time_pattern: Annotated[
         str | None,

@@ -24,10 +24,13 @@ class Form:
     ----------
     bands : tuple of str
     dtype : str
+    pixel_m : float or None
+        Size of a pixel; None where the store has settled already what depends on it.
     """
 
     bands: tuple[str, ...]
     dtype: str
+    pixel_m: float | None
 
 
 def usual_form(candidates: Sequence[Candidate], bands: Sequence[str] | None, scale: int) -> Form:
@@ -47,6 +50,7 @@ def usual_form(candidates: Sequence[Candidate], bands: Sequence[str] | None, sca
     """
     from geo.decisions import PairingRules
     from geo.pairing import inspect_pair
+    from geo.raster_shift import grid_metres
 
     votes: dict[Form, set[str]] = {}
     looked_at = 0
@@ -59,7 +63,9 @@ def usual_form(candidates: Sequence[Candidate], bands: Sequence[str] | None, sca
             error = met
             continue
         looked_at += 1
-        voters = votes.setdefault(Form(bands=names, dtype=pair.dtype), set())
+        voters = votes.setdefault(
+            Form(bands=names, dtype=pair.dtype, pixel_m=grid_metres(pair.geobox)), set()
+        )
         voters.add(candidate.satellite.id)
         if len(voters) >= _ENOUGH or looked_at >= _MOST_LOOKED_AT:
             break

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from geo.decisions import PairingRules
     from geo.match import Candidate, MatchRules
     from geo.pairstore.store import PairStore
+    from geo.splits import SplitRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,9 @@ class IngestConfig:
         Satellite pixels on a side of a chip.
     landcover : str, optional
         GeoJSON of polygons with the property ``category``.
-    split_block, split_buffer : int
-        Chips on a side of a block of held-out ground, and chips set aside around it.
+    split_block, split_buffer : int, optional
+        Chips on a side of a block of held-out ground, and chips set aside around it: 4 and 1 for
+        a new store. A store keeps the metres that it was made with.
     data_range : float, optional
         The DN that means 1.0; by default 255 for 8 bits, 10000 for 16 bits, 1 for reals.
     time_pattern : str, optional
@@ -95,8 +97,8 @@ class IngestConfig:
     scale: int = 4
     lr_size: int = 32
     landcover: str | None = None
-    split_block: int = 4
-    split_buffer: int = 1
+    split_block: int | None = None
+    split_buffer: int | None = None
     data_range: float | None = None
     time_pattern: str | None = None
     catalog_dir: str | None = None
@@ -168,15 +170,18 @@ def choose_form(config: IngestConfig, candidates: Sequence[Candidate]) -> Form |
     """
     from geo.pairstore.store import PairStore
 
-    if PairStore.exists(config.store):
-        store = PairStore.open(config.store).config
-        return Form(bands=tuple(config.bands or store.bands), dtype=store.dtype)
-    if not candidates:
-        return None
-    try:
-        return usual_form(candidates, config.bands, config.scale)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    exists, form = PairStore.exists(config.store), None
+    split_is_told = config.split_block is not None or config.split_buffer is not None
+    if candidates and (split_is_told or not exists):
+        try:
+            form = usual_form(candidates, config.bands, config.scale)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    if not exists:
+        return form
+    store = PairStore.open(config.store).config
+    pixel_m = form.pixel_m if form is not None else None
+    return Form(bands=tuple(config.bands or store.bands), dtype=store.dtype, pixel_m=pixel_m)
 
 
 def pairing_rules(config: IngestConfig, form: Form | None) -> PairingRules:
@@ -207,7 +212,6 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
     """Open the store, made if it is new."""
     from geo.pairstore.config import StoreConfig, default_data_range
     from geo.pairstore.store import PairStore
-    from geo.splits import SplitRule
 
     if form is None:
         raise FlowError(
@@ -221,11 +225,29 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
             lr_size=rules.lr_size,
             dtype=form.dtype,
             data_range=config.data_range or default_data_range(form.dtype),
-            split=SplitRule(block_chips=config.split_block, buffer_chips=config.split_buffer),
+            split=_split_rule(config, form, rules),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
     return PairStore.create_or_open(config.store, wanted)
+
+
+def _split_rule(config: IngestConfig, form: Form, rules: PairingRules) -> SplitRule:
+    """Held-out ground in metres: as the store has it, or by the chips of the first scenes."""
+    from geo.pairstore.store import PairStore
+    from geo.splits import SplitRule
+
+    block = 4 if config.split_block is None else config.split_block
+    buffer = 1 if config.split_buffer is None else config.split_buffer
+    if block < 1 or not 0 <= buffer <= block:
+        raise UsageError(
+            f"split_block is {block} and split_buffer {buffer}; wanted 1 or more chips, and 0 to "
+            "split_block of them around"
+        )
+    if form.pixel_m is None:
+        return PairStore.open(config.store).config.split
+    chip_m = rules.lr_size * form.pixel_m
+    return SplitRule(block_m=block * chip_m, buffer_m=buffer * chip_m)
 
 
 def home_of(store: str) -> Path:

@@ -92,6 +92,15 @@ class Lattice:
         top, left = cell.row * self.lr_size - row, cell.col * self.lr_size - col
         return slice(top, top + self.lr_size), slice(left, left + self.lr_size)
 
+    def bounds(self, cell: Cell) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of a cell, the same for all scenes, in units of the CRS.
+
+        A scene's own chip lies up to half a pixel beside it.
+        """
+        width, height = (self.lr_size * size for size in self.resolution_xy)
+        left, top = cell.col * width, -cell.row * height
+        return left, top - height, left + width, top
+
     def geobox_of(self, cell: Cell, geobox: GeoBox) -> GeoBox:
         """LR grid of a cell, on a scene's own pixels; may reach beyond the scene."""
         rows, cols = self.window(cell, geobox)

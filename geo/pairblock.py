@@ -57,8 +57,14 @@ def cut_job(job: BlockJob) -> tuple[list[PairData], list[Row]]:
         "ingested_by": job.run_name,
     }
     good, refused = [], []
-    for chip in cut_block(aligned, lattice_of(pair, rules), job.cells, rules.cut):
-        row: Row = {**shared, **_chip_facts(job, chip)}  # type: ignore[typeddict-item]  # a union of rows
+    lattice = lattice_of(pair, rules)
+    chips = cut_block(aligned, lattice, job.cells, rules.cut)
+    # By the cell, not by the pixels: all dates of a place are on the same side.
+    bounds = [lattice.bounds(chip.cell) for chip in chips]
+    splits = job.split_rule.splits_of(bounds, lattice.crs)
+    for chip, split in zip(chips, splits, strict=True):
+        facts = _chip_facts(job, chip)
+        row: Row = {**shared, **facts, "split": split}  # type: ignore[typeddict-item]  # a union of rows
         if chip.reason is None:
             good.append(PairData(row=row, lr=chip.lr, hr=chip.hr, valid=chip.valid))
         else:
@@ -92,7 +98,6 @@ def _chip_facts(job: BlockJob, chip: Chip) -> Row:
         "content": chip.content,
         "flags": list(chip.flags),
         "category": job.landcover.category_of(chip.geobox) if job.landcover else None,
-        "split": job.split_rule.split_of(chip.cell, crs),
     }
     if (field := job.alignment.field) is not None:
         dy, dx = field.over(chip.geobox).mean(axis=(1, 2))

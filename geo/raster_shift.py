@@ -73,6 +73,14 @@ def _common_area(there: RasterInfo, here: RasterInfo) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
+def grid_metres(geobox: GeoBox) -> float:
+    """Size of a pixel in metres: that of the grid in UTM, elsewhere that on the ground, about."""
+    code = geobox.crs.epsg if geobox.crs is not None else None
+    if code is not None and (32601 <= code <= 32660 or 32701 <= code <= 32760):
+        return float(geobox.affine.a)
+    return float(f"{np.mean(pixel_metres(geobox)):.3g}")  # the same for neighbouring scenes
+
+
 def pixel_metres(geobox: GeoBox) -> tuple[float, float]:
     """Size of the middle pixel on the ground, along y and x, by the WGS 84 ellipsoid."""
     row, col = (n / 2 for n in geobox.shape.yx)

@@ -126,8 +126,14 @@ def _row(plan: ReportPlan, tile: TilePixels) -> dict[str, Any]:
         "gap_days": plan.gap_days,
         "registration_residual_px": _residual_px(tile, plan.scale),
         "category": plan.landcover.category_of(geobox) if plan.landcover else None,
-        "split": plan.split_rule.split_of(tile.cell, plan.lattice.crs) if plan.split_rule else None,
+        "split": _split_of(plan, tile.cell),
     }
+
+
+def _split_of(plan: ReportPlan, cell: Cell) -> str | None:
+    if plan.split_rule is None:
+        return None
+    return plan.split_rule.split_of(plan.lattice.bounds(cell), plan.lattice.crs)
 
 
 def _residual_px(tile: TilePixels, scale: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from affine import Affine
 from hypothesis import given
@@ -100,3 +101,11 @@ def test_cells_count_southwards_and_eastwards_from_the_origin_of_the_crs() -> No
 def test_refuses_a_cell_without_pixels() -> None:
     with pytest.raises(ValueError, match="lr_size is 0"):
         lattice(0)
+
+
+def test_bounds_of_a_cell_are_those_of_its_pixels_but_for_their_fraction() -> None:
+    lattice = Lattice(crs="EPSG:32633", resolution_xy=(10.0, 10.0), lr_size=32)
+    geobox = GeoBox((64, 64), Affine(10, 0, 320_004, 0, -10, 5_000_003), "EPSG:32633")
+    for cell in lattice.cells_in(geobox):
+        wanted = lattice.geobox_of(cell, geobox).boundingbox
+        np.testing.assert_allclose(lattice.bounds(cell), tuple(wanted), atol=5)

@@ -243,7 +243,7 @@ def test_wrong_shapes_never_enter(store: PairStore) -> None:
 
 
 def test_configuration_survives_a_round_trip() -> None:
-    config = StoreConfig(bands=("red",), scale=8, dtype="uint8", split=SplitRule(block_chips=2))
+    config = StoreConfig(bands=("red",), scale=8, dtype="uint8", split=SplitRule(block_m=640))
     assert StoreConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert StoreConfig(bands=("red",), dtype="u2").dtype == "uint16"
     for dtype in ("colour", "complex64"):

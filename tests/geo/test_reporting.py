@@ -81,7 +81,7 @@ def plan(region: dict[str, str]) -> ReportPlan:
         region["aerial"],
         lr=region["lr"],
         tile_lr=16,
-        split_rule=SplitRule(block_chips=1, buffer_chips=0),
+        split_rule=SplitRule(block_m=64, buffer_m=0),
         reference_id=EVIL,
         gap_days=2.5,
     )
