@@ -9,7 +9,6 @@ nobody disturbed. Nothing is repaired by hand.
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
 import subprocess
@@ -26,8 +25,7 @@ from geo.pairstore.store import PairStore
 from geo.pairstore.verify import verify_store
 from tests.benchmarks.pixels import make_pairs
 
-ROUNDS = int(os.environ.get("SKYSCALE_KILLING_ROUNDS", "100"))
-SCENES, CHIPS = 240, 24
+ROUNDS, SCENES, CHIPS = 100, 240, 24
 CONFIG = StoreConfig(bands=("red", "green", "blue"), lr_size=16)
 
 
@@ -35,17 +33,17 @@ def run(write: Callable[[str], None]) -> None:
     """Print what was killed and what came of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(story(folder, ROUNDS))
+        write(story(folder, rounds=ROUNDS, scenes=SCENES))
 
 
-def story(folder: Path, rounds: int, url: str | None = None) -> str:
+def story(folder: Path, *, rounds: int, scenes: int, url: str | None = None) -> str:
     """Kill writers of a store again and again; returns what happened, or raises."""
     rng = random.Random(3)
     store = PairStore.create_or_open(url or folder / "disturbed", CONFIG)
     killed: Counter[str] = Counter()
     progress = []
     for _ in range(rounds):
-        writers = [_start(store.url, who) for who in ("0", "1")]
+        writers = [_start(store.url, who, scenes) for who in ("0", "1")]
         for writer in writers:
             assert writer.stdout is not None
             writer.stdout.readline()
@@ -63,13 +61,13 @@ def story(folder: Path, rounds: int, url: str | None = None) -> str:
             writer.stdout.close()
         progress.append(store.count_pairs())
     for who in ("0", "1"):
-        done = _start(store.url, who)
+        done = _start(store.url, who, scenes)
         done.communicate()
         assert done.returncode == 0, f"writer {who} failed"
     verdict = verify_store(store)
     calm = PairStore.create_or_open(folder / "undisturbed", CONFIG)
     for who in (0, 1):
-        work(calm, who)
+        work(calm, who, scenes)
     assert verdict.is_well, verdict.damages
     assert store.digest() == calm.digest(), "another digest than undisturbed"
     assert all(a <= b for a, b in itertools.pairwise(progress)), "pairs were lost"
@@ -80,15 +78,15 @@ def story(folder: Path, rounds: int, url: str | None = None) -> str:
     )
 
 
-def _start(url: str, who: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.benchmarks.killing", url, who]
+def _start(url: str, who: str, scenes: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.benchmarks.killing", url, who, str(scenes)]
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
-def work(store: PairStore, who: int) -> None:
+def work(store: PairStore, who: int, scenes: int) -> None:
     """Pair what the store does not have; every third scene is asked for by both writers."""
     pixels = list(make_pairs(CHIPS, bands=3, lr_size=16))
-    order = [n for n in range(SCENES) if n % 3 == 2 or n % 2 == who]
+    order = [n for n in range(scenes) if n % 3 == 2 or n % 2 == who]
     if who:
         order.reverse()
     for scene in order:
@@ -121,4 +119,4 @@ def work(store: PairStore, who: int) -> None:
 if __name__ == "__main__":
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    work(PairStore.open(sys.argv[1]), int(sys.argv[2]))
+    work(PairStore.open(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

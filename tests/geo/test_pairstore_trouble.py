@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -205,3 +206,16 @@ class TestOtherReaders:
         assert check_whole(store) == 2
         monkeypatch.setattr(shards, "_layout", real)
         shards.open_shard.cache_clear()
+
+
+def test_the_guide_tells_the_truth(tmp_path: Path) -> None:
+    """Its programs run as they stand there, one after the other."""
+    guide = Path(__file__).parents[2] / "docs/guides/pair-store.md"
+    programs = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    store = PairStore.create_or_open(tmp_path / "my-store", CONFIG)
+    ingest(store, range(3))
+    told = "print(int((hr == hr).sum()), lr.dims)"
+    command = [sys.executable, "-c", "\n".join([*programs, told])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "'bands': ['red', 'green']" in done.stdout
+    assert f"{2 * 16 * 16} ('band', 'y_lr', 'x_lr')" in done.stdout
