@@ -162,6 +162,7 @@ def read_pairs(
     *,
     windows: Sequence[Window] | None = None,
     all_valid: Sequence[bool] | None = None,
+    into: Triple | None = None,
 ) -> list[Triple]:
     """Read pairs by part and index, all at once.
 
@@ -173,11 +174,13 @@ def read_pairs(
         In LR pixels, one for each pair: only these are read of it.
     all_valid : sequence of bool, optional
         Pairs all of whose pixels are known to be valid: that is not read again.
+    into : (lr, hr, valid), optional
+        Arrays [N, ...] to read into, of the store's types and the windows' sizes.
 
     Returns
     -------
     list of (lr, hr, valid)
-        In the order of `lying`.
+        In the order of `lying`; parts of `into`, where that is given.
 
     Raises
     ------
@@ -187,10 +190,15 @@ def read_pairs(
     known = all_valid or [False] * len(lying)
     frames = windows or [(0, 0, config.lr_size)] * len(lying)
     if isinstance(place, LocalPlace):
-        read = _read_local(place, config, lying, frames, known)
+        read = _read_local(place, config, lying, frames, known, into)
         if read is not None:
             return read
-    return _read_anywhere(place, config, lying, frames, known)
+    triples = _read_anywhere(place, config, lying, frames, known)
+    if into is None:
+        return triples
+    for stacked, planes in zip(into, zip(*triples, strict=True), strict=True):
+        np.stack(planes, out=stacked)
+    return list(zip(*into, strict=True))
 
 
 def _read_local(
@@ -199,6 +207,7 @@ def _read_local(
     lying: Sequence[tuple[str, int]],
     frames: Sequence[Window],
     known: Sequence[bool],
+    into: Triple | None,
 ) -> list[Triple] | None:
     """Read from files, or return None if any is laid out in another way."""
     shards = []
@@ -209,9 +218,11 @@ def _read_local(
             return None
     sizes = [size for _, _, size in frames]
     bands, s, dtype = len(config.bands), config.scale, config.dtype
-    lr = _room(sizes, lambda n: (bands, n, n), dtype)
-    hr = _room(sizes, lambda n: (bands, s * n, s * n), dtype)
-    valid = _room(sizes, lambda n: (s * n, s * n), "bool")
+    lr, hr, valid = into or (
+        _room(sizes, lambda n: (bands, n, n), dtype),
+        _room(sizes, lambda n: (bands, s * n, s * n), dtype),
+        _room(sizes, lambda n: (s * n, s * n), "bool"),
+    )
 
     def work(first: int, step: int) -> None:
         for n in range(first, len(lying), step):

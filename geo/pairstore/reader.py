@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from geo.pairstore.index import only
-from geo.pairstore.parts import read_pairs
+from geo.pairstore.parts import Triple, read_pairs
 from geo.pairstore.rows import digest_rows
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pair:
-    """Pixels of one pair: ``lr`` [C, h, w], ``hr`` [C, H, W], ``valid`` [H, W]."""
+    """Pixels of a pair, or of a batch: ``lr`` [C, h, w], ``hr`` [C, H, W], ``valid`` [H, W]."""
 
     lr: npt.NDArray[Any]
     hr: npt.NDArray[Any]
@@ -111,14 +111,61 @@ class PairReader:
         StoreError
             If a part is missing or damaged.
         """
-        triples = read_pairs(
+        return [Pair(*triple) for triple in self._read(indices, windows, None)]
+
+    def read_batch(
+        self,
+        indices: Sequence[int],
+        windows: Sequence[tuple[int, int, int]] | None = None,
+        out: Pair | None = None,
+    ) -> Pair:
+        """Pixels of pairs as one batch, each array with an axis for the pairs before its own.
+
+        Parameters
+        ----------
+        windows : sequence of (row, col, size), optional
+            In LR pixels, one for each pair and all of one size: only these pixels are read.
+        out : Pair, optional
+            Batch of that shape to read into, which saves making a new one.
+
+        Raises
+        ------
+        ValueError
+            If windows differ in size, or `out` in shape or type from what is asked for.
+        StoreError
+            If a part is missing or damaged.
+        """
+        config = self.store.config
+        sizes = {size for _, _, size in windows or [(0, 0, config.lr_size)]}
+        if len(sizes) != 1:
+            raise ValueError(f"windows of a batch are of one size, but these are {sorted(sizes)}")
+        lr = sizes.pop()
+        hr, count, bands = lr * config.scale, len(indices), len(config.bands)
+        shapes = (count, bands, lr, lr), (count, bands, hr, hr), (count, hr, hr)
+        dtypes = np.dtype(config.dtype), np.dtype(config.dtype), np.dtype(bool)
+        if out is None:
+            out = Pair(*map(np.empty, shapes, dtypes))
+        into = out.lr, out.hr, out.valid
+        got = tuple((array.shape, array.dtype) for array in into)
+        if got != (wanted := tuple(zip(shapes, dtypes, strict=True))):
+            raise ValueError(f"out is {got}, but the batch is {wanted}")
+        self._read(indices, windows, into)
+        return out
+
+    def _read(
+        self,
+        indices: Sequence[int],
+        windows: Sequence[tuple[int, int, int]] | None,
+        into: Triple | None,
+    ) -> list[Triple]:
+        return read_pairs(
             self.store.place,
             self.store.config,
             [self._lying[int(i)] for i in indices],
             windows=windows,
             all_valid=[self._all_valid[int(i)] for i in indices],
+            into=into,
         )
-        return [Pair(*triple) for triple in triples]
 
     @property
     def groups(self) -> list[str | None]:

@@ -15,6 +15,7 @@ BENCHMARKS = (
     "radiometry",
     "matching",
     "ingest",
+    "compression",
     "reading",
     "growth",
     "killing",

@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.errors import StoreError
+from geo.pairstore import parts
 from geo.pairstore.config import StoreConfig, default_data_range
+from geo.pairstore.reader import Pair
 from geo.pairstore.rows import PairData, Row
 from geo.pairstore.store import PairStore
 from geo.splits import SplitRule
@@ -46,6 +48,53 @@ def test_what_is_read_is_what_was_written(
         np.testing.assert_array_equal(pair.hr, wanted.hr)
         np.testing.assert_array_equal(pair.valid, wanted.valid)
         assert (pair.lr.dtype, pair.valid.dtype) == (wanted.lr.dtype, np.dtype(bool))
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), chunk=st.sampled_from([None, 2, 4, 8]), remote_way=st.booleans())
+def test_a_window_is_that_part_of_its_pair(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    chunk: int | None,
+    remote_way: bool,
+) -> None:
+    """Whatever the chunks, one by one or as a batch, by either of the two ways to read."""
+    config = StoreConfig(bands=("red", "green"), scale=2, lr_size=8, chunk_lr=chunk)
+    store = PairStore.create_or_open(tmp_path_factory.mktemp("s") / "store", config)
+    ingest(store, range(4))
+    reader = store.reader()
+    whole = reader.read(range(4))
+    size = data.draw(st.integers(1, 8))
+    places = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, 3), *[st.integers(0, 8 - size)] * 2), min_size=1, max_size=6
+        )
+    )
+    indices = [index for index, _, _ in places]
+    windows = [(row, col, size) for _, row, col in places]
+    with pytest.MonkeyPatch.context() as patch:
+        if remote_way:
+            patch.setattr(parts, "_read_local", lambda *_: None)
+        singles = reader.read(indices, windows)
+        batch = reader.read_batch(indices, windows)
+        again = reader.read_batch(indices, windows, out=batch)
+    assert again is batch
+    for n, (index, (row, col, _)) in enumerate(zip(indices, windows, strict=True)):
+        lr = np.s_[..., row : row + size, col : col + size]
+        hr = np.s_[..., 2 * row : 2 * (row + size), 2 * col : 2 * (col + size)]
+        for got in (singles[n], Pair(batch.lr[n], batch.hr[n], batch.valid[n])):
+            np.testing.assert_array_equal(got.lr, whole[index].lr[lr])
+            np.testing.assert_array_equal(got.hr, whole[index].hr[hr])
+            np.testing.assert_array_equal(got.valid, whole[index].valid[hr])
+
+
+def test_a_batch_has_one_size(store: PairStore) -> None:
+    ingest(store, range(2))
+    reader = store.reader()
+    with pytest.raises(ValueError, match=r"one size, but these are \[3, 4\]"):
+        reader.read_batch([0, 1], [(0, 0, 3), (0, 0, 4)])
+    with pytest.raises(ValueError, match="but the batch is"):
+        reader.read_batch([0, 1], out=reader.read_batch([0]))
 
 
 def test_ingesting_twice_changes_nothing(store: PairStore) -> None:
