@@ -131,7 +131,9 @@ def _tell_care(r: dict[str, Any]) -> list[str]:
         lines += [f"  {d['identity']}: {d['what']}" for d in verdict["damages"]]
     for name in ("pictures", "webdataset"):
         if name in r:
-            lines.append(f"Wrote {r[name]} pairs ({name})")
+            unused = r["pairs"] - r[name]
+            without = f", without {unused} between the splits" if unused else ""
+            lines.append(f"Wrote {r[name]} pairs as {name}{without}")
     return lines
 
 

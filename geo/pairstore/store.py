@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -238,10 +239,19 @@ class PairStore:
             "reason": WITHDRAWN,
         }
         if not gone:
-            raise StoreError(f"{self.url}: nothing is said here of a scene {scene_id}")
+            raise StoreError(
+                f"{self.url}: nothing is said here of a scene {scene_id}{self._like(scene_id)}"
+            )
         others = [old for old in gone if old["identity"] != row["identity"]]
         version, _ = self.index.commit([row], message, forget=others)
         return version, sum(old["kind"] == "pair" for old in others)
+
+    def _like(self, scene_id: str) -> str:
+        """Names of scenes that may have been meant."""
+        table = self.rows(columns=("satellite_id", "aerial_id"))
+        names = {name for column in table.columns for name in column.to_pylist() if name}
+        close = get_close_matches(scene_id, sorted(names), n=3)
+        return f"; near it are {', '.join(close)}" if close else ""
 
     def readmit(self, scene_id: str, message: str) -> int:
         """Let a withdrawn scene in again; the next ingest pairs it."""

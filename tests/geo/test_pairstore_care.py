@@ -69,6 +69,11 @@ class TestVersions:
 
 
 class TestWithdrawal:
+    def test_a_scene_that_is_not_there_is_named_with_its_likes(self, any_store: PairStore) -> None:
+        ingest(any_store, range(2))
+        with pytest.raises(StoreError, match=r"of a scene satt; near it are sat$"):
+            any_store.withdraw("satt", "test")
+
     def test_a_scene_goes_in_one_transaction_and_stays_out(self, any_store: PairStore) -> None:
         ingest(any_store, range(3))
         other = make_pair(9)
