@@ -6,73 +6,106 @@ This module must not import torch: flows show these values as a form, and ``--he
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
+from models.config_checks import at_least, from_dict, not_negative, one_of, positive, share
+from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.errors import ConfigError
 
-GENERATORS = ("edsr", "srresnet")
-DISCRIMINATORS = ("srgan",)
-OBJECTIVES = ("non_saturating", "minimax", "least_squares")
-CONTENT_LOSSES = ("l1", "charbonnier")
+OBJECTIVES = (
+    "non_saturating",
+    "minimax",
+    "least_squares",
+    "hinge",
+    "relativistic",
+    "relativistic_paired",
+)
 PRECISIONS = ("auto", "float32", "bfloat16")
-SCALES = (2, 4, 8)
+COMPILE = ("auto", "on", "off")
+_SMOOTHED = ("non_saturating", "minimax", "least_squares")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorConfig:
-    """The network that draws.
+class BalanceConfig:
+    """Keeping discriminator and generator about equally strong.
 
     Parameters
     ----------
-    name : str
-        ``edsr`` upsamples in its last layer and does all work on LR pixels, the best per CPU
-        minute; ``srresnet`` upsamples by two at a time and ends on HR pixels.
-    channels : int
-        Feature planes.
-    blocks : int
-        Residual blocks.
+    accuracy_low, accuracy_high : float
+        Share of patches that the discriminator tells apart rightly, real and drawn. Above the
+        band its learning rate falls, below it rises, step by step. 0 and 1 leave it alone.
+    speed : float
+        By how much of itself the rate changes each time (every ten discriminator updates) that
+        the accuracy is outside the band.
+    least_rate, most_rate : float
+        Factors that the rate stays within.
+    skip_below : float
+        No discriminator update while the running mean of its loss is lower; 0 never skips.
     """
 
-    name: str = "edsr"
-    channels: int = 32
-    blocks: int = 4
+    accuracy_low: float = 0.55
+    accuracy_high: float = 0.75
+    speed: float = 0.1
+    least_rate: float = 0.05
+    most_rate: float = 4.0
+    skip_below: float = 0.0
 
     def __post_init__(self) -> None:
-        _one_of("generator name", self.name, GENERATORS)
-        _at_least("generator channels", self.channels, 1)
-        _at_least("generator blocks", self.blocks, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig:
-    """The network that tells drawn from real.
-
-    Parameters
-    ----------
-    name : str
-        ``srgan``: strided convolutions with leaky ReLU, one decision per patch.
-    channels : int
-        Feature planes of the first layer; deeper layers have up to four times as many.
-    stages : int
-        Halvings of the patch.
-    """
-
-    name: str = "srgan"
-    channels: int = 16
-    stages: int = 4
-
-    def __post_init__(self) -> None:
-        _one_of("discriminator name", self.name, DISCRIMINATORS)
-        _at_least("discriminator channels", self.channels, 1)
-        if not 1 <= self.stages <= 5:
+        if not 0 <= self.accuracy_low < self.accuracy_high <= 1:
             raise ConfigError(
-                f"discriminator stages must be 1 to 5 (a patch of 32 px has no more), "
-                f"got {self.stages}",
-                stages=self.stages,
+                "balance_networks accuracy_low and accuracy_high must be 0 <= low < high <= 1, "
+                f"got {self.accuracy_low} and {self.accuracy_high}"
             )
+        share("balance_networks speed", self.speed)
+        positive("balance_networks least_rate", self.least_rate)
+        if not self.least_rate <= 1 <= self.most_rate:
+            raise ConfigError(
+                "balance_networks least_rate and most_rate must have 1 between them, got "
+                f"{self.least_rate} and {self.most_rate}"
+            )
+        not_negative("balance_networks skip_below", self.skip_below)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthConfig:
+    """When a run counts as sick, and what is done then.
+
+    Parameters
+    ----------
+    rollbacks : int
+        How often a sick run goes back to its last healthy checkpoint before it gives up.
+    rollback_rate : float
+        What remains of all learning rates after each time.
+    patience : int
+        Reports (see `log_every`) in a row that have to be sick.
+    loss_factor : float
+        The content loss has diverged when it is so many times that of bicubic upsampling. Detail
+        as strong as reality's and all of it wrong would cost 1.4 times as much.
+    saturated_share : float
+        Networks are out of balance when the discriminator is so often right, and so sure that
+        its gradient is gone.
+    diversity : float
+        Least ratio of the variety of what is drawn to that of what is real: below, the generator
+        has collapsed to few patterns.
+    """
+
+    rollbacks: int = 2
+    rollback_rate: float = 0.5
+    patience: int = 5
+    loss_factor: float = 1.6
+    saturated_share: float = 0.995
+    diversity: float = 0.2
+
+    def __post_init__(self) -> None:
+        at_least("health rollbacks", self.rollbacks, 0)
+        at_least("health patience", self.patience, 1)
+        share("health rollback_rate", self.rollback_rate)
+        if self.loss_factor <= 1:
+            raise ConfigError(f"health loss_factor must be more than 1, got {self.loss_factor}")
+        share("health diversity", self.diversity, closed_below=True)
+        share("health saturated_share", self.saturated_share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +122,9 @@ class TrainConfig:
         Of weights, order of pairs, crops and flips.
     batch_size : int
         Pairs in a mini-batch, over all ranks together.
+    accumulate : int
+        Pieces that a rank's part of a mini-batch is worked on in, one after the other; more need
+        less memory and give the same gradients.
     patch_lr : int
         Side of the random crop in LR pixels; chips that are smaller are taken whole. 24 is 96 HR
         pixels at scale 4, the crop of SRGAN; more costs time and taught no more in our trials.
@@ -97,18 +133,38 @@ class TrainConfig:
         any other, those without one among them; no pair more than ten times as often as by nature.
     content_steps, adversarial_steps : int
         Generator updates of the two phases.
-    content_loss : str
-        ``l1`` or ``charbonnier``.
+    growing_share : float
+        Part of the content phase in which a generator that can grow works at coarser scales
+        first, each faded into the next; 0 starts at the full scale.
+    losses : LossConfig
+        What the generator keeps to, in both phases.
     objective : str
-        ``non_saturating``, ``minimax`` or ``least_squares``.
+        What the networks play for: ``non_saturating``, ``minimax``, ``least_squares``, ``hinge``,
+        ``relativistic`` (against the mean of the others) or ``relativistic_paired`` (against the
+        patch of the same ground), which with `r1` and `r2` gave the most detail for its price in
+        our trials.
+    label_smoothing : float
+        Real patches count as real by one minus this (``non_saturating``, ``minimax`` and
+        ``least_squares``), against a discriminator that is too sure.
     adversarial_weight : float
         Of the adversarial loss against the content loss, which is measured in units of the
         imagery's own contrast.
     adversarial_ramp : float
         Share of the adversarial phase in which that weight rises from zero, so that a
         discriminator that knows nothing yet teaches nothing.
+    r1, r2 : float
+        Weights of the penalties on the discriminator's gradient at real and at drawn patches,
+        images in units of their spread.
+    penalty_every : int
+        Discriminator updates from one with penalties to the next; they count as much as if they
+        were in each.
     discriminator_steps : int
         Discriminator updates before each generator update, each on its own mini-batch.
+    unroll_steps : int
+        The generator is judged by the discriminator as it would be after so many more updates,
+        and learns through them (unrolled GAN). Costs 3.5 times a step for 1, 11 times for 3.
+    balance_networks : BalanceConfig
+    health : HealthConfig
     lr_content, lr_generator, lr_discriminator : float
         Learning rates: generator in the content phase, generator and discriminator in the
         adversarial phase. Cosine decay within each phase.
@@ -128,8 +184,13 @@ class TrainConfig:
         Steps. Validation and a checkpoint also end each phase.
     val_pairs : int
         At most so many validation pairs, evenly spread over what there is.
+    detail_worth_db : float
+        What a factor of two in detail, towards that of real imagery, is worth in dB of PSNR when
+        the state to be exported is chosen (see `models.quality`). 0 chooses by PSNR alone.
     precision : str
         Of the convolutions: ``auto`` takes bfloat16 where the hardware computes in it.
+    compile : str
+        torch.compile: ``auto`` on GPUs, where it pays.
     device : str
         ``auto`` or a torch device.
     cache_mb : int
@@ -140,18 +201,27 @@ class TrainConfig:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     seed: int = 0
     batch_size: int = 16
+    accumulate: int = 1
     patch_lr: int = 24
     balance: float = 0.0
     content_steps: int = 20_000
     adversarial_steps: int = 4_000
-    content_loss: str = "l1"
-    objective: str = "non_saturating"
-    adversarial_weight: float = 0.02
+    growing_share: float = 0.0
+    losses: LossConfig = field(default_factory=LossConfig)
+    objective: str = "relativistic_paired"
+    label_smoothing: float = 0.0
+    adversarial_weight: float = 0.7
     adversarial_ramp: float = 0.1
-    discriminator_steps: int = 2
+    r1: float = 40.0
+    r2: float = 40.0
+    penalty_every: int = 4
+    discriminator_steps: int = 1
+    unroll_steps: int = 0
+    balance_networks: BalanceConfig = field(default_factory=BalanceConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     lr_content: float = 2e-3
-    lr_generator: float = 2e-4
-    lr_discriminator: float = 1e-4
+    lr_generator: float = 4e-4
+    lr_discriminator: float = 2e-4
     warmup_steps: int = 50
     ema_decay: float = 0.995
     grad_clip: float = 1.0
@@ -161,43 +231,76 @@ class TrainConfig:
     checkpoint_every: int = 1_000
     log_every: int = 50
     val_pairs: int = 64
+    detail_worth_db: float = 0.5
     precision: str = "auto"
+    compile: str = "auto"
     device: str = "auto"
     cache_mb: int = 1024
 
     def __post_init__(self) -> None:
-        _one_of("content_loss", self.content_loss, CONTENT_LOSSES)
-        _one_of("objective", self.objective, OBJECTIVES)
-        _one_of("precision", self.precision, PRECISIONS)
-        for name in ("seed", "content_steps", "adversarial_steps", "warmup_steps", "cache_mb"):
-            _at_least(name, getattr(self, name), 0)
+        one_of("objective", self.objective, OBJECTIVES)
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("compile", self.compile, COMPILE)
+        for name in (
+            "seed",
+            "content_steps",
+            "adversarial_steps",
+            "unroll_steps",
+            "warmup_steps",
+            "cache_mb",
+        ):
+            at_least(name, getattr(self, name), 0)
         for name in (
             "batch_size",
+            "accumulate",
             "patch_lr",
+            "penalty_every",
             "discriminator_steps",
             "val_every",
             "checkpoint_every",
             "log_every",
             "val_pairs",
         ):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         if not 0 <= self.balance <= 1:
             raise ConfigError(f"balance must be 0 to 1, got {self.balance}", balance=self.balance)
+        for name in ("lr_content", "lr_generator", "lr_discriminator", "grad_clip"):
+            positive(name, getattr(self, name))
+        if self.max_minutes is not None:
+            positive("max_minutes", self.max_minutes)
+        for name in ("adversarial_weight", "r1", "r2", "detail_worth_db"):
+            not_negative(name, getattr(self, name))
+        for name in ("adversarial_ramp", "ema_decay", "label_smoothing", "growing_share"):
+            share(name, getattr(self, name), closed_below=True)
+        share("content_time_share", self.content_time_share)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse settings that are good alone and not with each other."""
         if self.content_steps + self.adversarial_steps == 0:
             raise ConfigError(
                 "content_steps and adversarial_steps are both 0: nothing would be trained"
             )
-        for name in ("lr_content", "lr_generator", "lr_discriminator", "grad_clip"):
-            _positive(name, getattr(self, name))
-        if self.max_minutes is not None:
-            _positive("max_minutes", self.max_minutes)
-        if not (math.isfinite(self.adversarial_weight) and self.adversarial_weight >= 0):
+        if self.batch_size % self.accumulate:
             raise ConfigError(
-                f"adversarial_weight must be 0 or more, got {self.adversarial_weight}"
+                f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal pieces "
+                "(accumulate)"
             )
-        _share("adversarial_ramp", self.adversarial_ramp, closed_below=True)
-        _share("ema_decay", self.ema_decay, closed_below=True)
-        _share("content_time_share", self.content_time_share)
+        if self.label_smoothing and self.objective not in _SMOOTHED:
+            raise ConfigError(
+                f"label_smoothing has no meaning for the objective {self.objective}: set it to 0"
+            )
+        if self.growing_share and self.generator.name != "srresnet":
+            raise ConfigError(
+                f"growing_share is {self.growing_share}, but {self.generator.name} cannot grow; "
+                "srresnet can"
+            )
+        if self.growing_share and self.losses.consistency:
+            raise ConfigError(
+                "losses.consistency compares at the full scale: set it or growing_share to 0"
+            )
+        if self.generator.fused:
+            raise ConfigError("a fused generator cannot be trained: leave generator.fused out")
 
     @property
     def steps(self) -> int:
@@ -218,70 +321,3 @@ class TrainConfig:
             For a key that does not exist (the valid ones are named) or a value that cannot be.
         """
         return from_dict(cls, values)
-
-
-_T = TypeVar("_T")
-
-
-def from_dict(cls: type[_T], values: Mapping[str, Any], *, where: str = "") -> _T:
-    """Build a configuration from nested mappings, refusing unknown keys by name."""
-    hints = get_type_hints(cls)
-    known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]  # of a class variable
-    unknown = sorted(set(values) - known)
-    if unknown:
-        named = ", ".join(where + key for key in unknown)
-        raise ConfigError(
-            f"unknown key{'s' if len(unknown) > 1 else ''} {named}; "
-            f"known are {', '.join(sorted(known))}",
-            unknown=unknown,
-            known=sorted(known),
-        )
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        kind = hints[key]
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            value = from_dict(kind, value, where=f"{where}{key}.")
-        arguments[key] = _checked(where + key, value, kind)
-    return cls(**arguments)
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """Value as the annotation wants it; an int is a float, a bool is not an int."""
-    wanted = tuple(getattr(kind, "__args__", (kind,)))
-    if float in wanted and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        names = " or ".join(getattr(item, "__name__", str(item)) for item in wanted)
-        raise ConfigError(
-            f"{name} must be {names.replace('NoneType', 'none')}, got {value!r}",
-            name=name,
-            value=value,
-        )
-    return value
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            f"{name} must be one of {', '.join(choices)}, got {value!r}", name=name, value=value
-        )
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name} must be {least} or more, got {value}", name=name, value=value)
-
-
-def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name} must be more than 0, got {value}", name=name, value=value)
-
-
-def _share(name: str, value: float, *, closed_below: bool = False) -> None:
-    if not (0 <= value < 1) or (value == 0 and not closed_below):
-        raise ConfigError(
-            f"{name} must be {'at least' if closed_below else 'more than'} 0 and less than 1, "
-            f"got {value}",
-            name=name,
-            value=value,
-        )

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import config as config_module
-from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
-from models.content_losses import CONTENT_LOSSES
+from models import config_networks as networks
+from models.config import TrainConfig
+from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.discriminators.registry import BUILDERS as DISCRIMINATORS
 from models.errors import ConfigError
 from models.generators.registry import BUILDERS as GENERATORS
@@ -20,16 +21,16 @@ configs = st.builds(
     TrainConfig,
     generator=st.builds(
         GeneratorConfig,
-        name=st.sampled_from(config_module.GENERATORS),
+        name=st.sampled_from(networks.GENERATORS),
         channels=st.integers(1, 512),
-        blocks=st.integers(1, 64),
+        blocks=st.integers(1, 4),
     ),
     discriminator=st.builds(DiscriminatorConfig, channels=st.integers(1, 512)),
     seed=st.integers(0, 2**32),
     batch_size=st.integers(1, 1024),
     balance=st.floats(0, 1),
     objective=st.sampled_from(config_module.OBJECTIVES),
-    content_loss=st.sampled_from(config_module.CONTENT_LOSSES),
+    losses=st.builds(LossConfig, l1=st.floats(0.1, 10), ssim=st.floats(0, 1)),
     adversarial_weight=st.floats(0, 10),
     lr_content=st.floats(1e-6, 1),
     max_minutes=st.none() | st.floats(0.01, 1e4),
@@ -42,18 +43,39 @@ def test_survives_the_round_trip_through_json(config: TrainConfig) -> None:
 
 
 def test_the_names_are_those_that_can_be_built() -> None:
-    assert set(config_module.GENERATORS) == set(GENERATORS)
-    assert set(config_module.DISCRIMINATORS) == set(DISCRIMINATORS)
-    assert set(config_module.CONTENT_LOSSES) == set(CONTENT_LOSSES)
+    assert set(networks.GENERATORS) == set(GENERATORS)
+    assert set(networks.DISCRIMINATORS) == set(DISCRIMINATORS)
     assert set(config_module.OBJECTIVES) == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"lerning_rate": 1}, r"unknown key lerning_rate; known are adversarial_ramp, .*warmup"),
-        ({"generator": {"depth": 3}}, r"unknown key generator.depth; known are blocks, channels"),
-        ({"generator": {"name": "unet"}}, r"one of edsr, srresnet, got 'unet'"),
+        ({"lerning_rate": 1}, r"unknown key lerning_rate; known are accumulate, .*warmup"),
+        (
+            {"generator": {"depth": 3}},
+            r"unknown key generator.depth; known are blocks, channels, dropout",
+        ),
+        ({"generator": {"name": "gan"}}, r"one of edsr, srresnet, rrdb, span, unet, got 'gan'"),
+        ({"generator": {"growth": 3}}, r"growth is a setting of rrdb, not of edsr"),
+        ({"generator": {"name": "unet", "blocks": 9}}, r"at most 4 blocks"),
+        ({"generator": {"name": "span", "fused": True}}, r"fused generator cannot be trained"),
+        ({"losses": {"l1": 0.0, "style": 1.0}}, r"needs l1, charbonnier, mse or ssim"),
+        ({"losses": {"perceptual": 1.0}}, r"need features: the weights file"),
+        ({"losses": {"l1": -1.0}}, r"losses l1 must be 0 or more"),
+        ({"batch_size": 6, "accumulate": 4}, r"cannot be cut into 4 equal pieces"),
+        ({"objective": "hinge", "label_smoothing": 0.1}, r"no meaning for the objective hinge"),
+        ({"growing_share": 0.3}, r"edsr cannot grow; srresnet can"),
+        (
+            {
+                "growing_share": 0.3,
+                "generator": {"name": "srresnet"},
+                "losses": {"consistency": 1.0},
+            },
+            r"set it or growing_share to 0",
+        ),
+        ({"balance_networks": {"accuracy_low": 0.9}}, r"low < high"),
+        ({"health": {"loss_factor": 0.5}}, r"loss_factor must be more than 1"),
         ({"batch_size": 0}, r"batch_size must be 1 or more, got 0"),
         ({"batch_size": "16"}, r"batch_size must be int, got '16'"),
         ({"batch_size": True}, r"batch_size must be int, got True"),
