@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
+_Network = TypeVar("_Network", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[_Network]):
     """Exponential moving average of a network, itself a network.
 
     After update t the mean is m <- d m + (1 - d) w with d = min(decay, t / (t + 10)), so that the
@@ -18,7 +20,7 @@ class EMA:
     al., "The unusual effectiveness of averaging in GAN training", 2019.
     """
 
-    def __init__(self, network: nn.Module, *, decay: float) -> None:
+    def __init__(self, network: _Network, *, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0

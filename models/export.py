@@ -21,7 +21,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from models.config import GeneratorConfig, from_dict
+from models.config_checks import from_dict
+from models.config_networks import GeneratorConfig
 from models.errors import ConfigError, ExportError
 from models.generators.base import Generator
 from models.generators.registry import build_generator
@@ -72,7 +73,7 @@ class GeneratorCard:
     def name(self) -> str:
         """Identity for provenance: architecture and the beginning of the weights' digest."""
         shape = self.architecture
-        kind = f"{shape.name}-{shape.channels}x{shape.blocks}-x{self.scale}"
+        kind = f"{shape.name}-{shape.planes}x{shape.depth}-x{self.scale}"
         return f"{kind}@{self.weights_sha256[:12]}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.errors import ConfigError
 from models.layers import KeysBicubic, Standardise, input_radius
 
 
@@ -29,10 +30,42 @@ class Generator(nn.Module):
         self.base = KeysBicubic(bands=bands, scale=scale)
         self.detail = detail
 
+    levels: tuple[int, ...] = ()
+    """Scales it can work at while it grows up; none for most."""
+
     def forward(self, x: Tensor) -> Tensor:
         """LR reflectance [N, C, h, w] to HR reflectance [N, C, s*h, s*w], float32."""
         detail: Tensor = self.detail(self.standardise(x))  # [N, C, s*h, s*w]
         return torch.addcmul(self.base(x), detail.float(), self.standardise.spread)
+
+    def draw(self, x: Tensor, level: int, alpha: float) -> Tensor:
+        """LR reflectance to [N, C, level*h, level*w], at one of its `levels`.
+
+        Parameters
+        ----------
+        alpha : float
+            How far the level is faded in over the one below, 0 to 1.
+
+        Raises
+        ------
+        ConfigError
+            When it cannot grow.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot grow: it has no level {level}")
+
+    def prepare_to_grow(self) -> None:
+        """Add what it needs to work at coarser scales.
+
+        Raises
+        ------
+        ConfigError
+            When it cannot grow.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot grow")
+
+    def for_export(self) -> Generator:
+        """The same function in the form in which it is used, without what only training needs."""
+        return self
 
     @property
     def halo(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.config import GENERATORS, GeneratorConfig
+from models.config_networks import GENERATORS, GeneratorConfig
 from models.errors import ExportError
 from models.export import CARD, WEIGHTS, GeneratorCard, load_card, load_generator, save_generator
 from models.generators.base import Generator
@@ -32,7 +32,7 @@ def make(name: str = "edsr", *, scale: int = 4) -> tuple[Generator, GeneratorCar
         store_digest="abc",
         training={"steps": 12},
     )
-    return generator, card
+    return generator.eval(), card
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -56,7 +56,14 @@ def test_only_the_two_files_remain(tmp_path: Path) -> None:
 def test_the_card_says_what_a_user_needs(tmp_path: Path) -> None:
     save_generator(tmp_path, *make())
     values = json.loads((tmp_path / CARD).read_text())
-    assert values["architecture"] == {"name": "edsr", "channels": 8, "blocks": 2}
+    assert values["architecture"] == {
+        "name": "edsr",
+        "channels": 8,
+        "blocks": 2,
+        "growth": None,
+        "dropout": None,
+        "fused": False,
+    }
     assert (values["scale"], values["bands"], values["data_range"]) == (4, ["red", "nir"], 10_000)
     assert (values["store_version"], values["store_digest"]) == ("7", "abc")
     assert values["halo"] == 7
@@ -77,7 +84,7 @@ def edit(folder: Path, **changes: Any) -> None:
     ("changes", "says"),
     [
         ({"format": 99}, "generator format 99, this version reads 1"),
-        ({"architecture": {"name": "diffusion"}}, "one of edsr, srresnet, got 'diffusion'"),
+        ({"architecture": {"name": "diffusion"}}, "one of edsr, .*, unet, got 'diffusion'"),
         ({"architecture": {"name": "edsr", "depth": 1}}, "unknown key depth"),
         ({"scale": None}, "does not describe a generator"),
         ({"scale": 3}, "scale must be one of"),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config import GENERATORS, GeneratorConfig
+from models.config_networks import GENERATORS, GeneratorConfig
 from models.errors import ConfigError, DataError, ExportError
 from models.export import GeneratorCard, save_generator
 from models.generators.registry import build_generator
