@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geo.interpolate import halo, upsample
-from models.config import GeneratorConfig
+from models.config_networks import GeneratorConfig
 from models.generators.registry import build_generator
 from models.layers import KeysBicubic
 
@@ -31,3 +31,17 @@ def test_an_untrained_generator_is_bicubic(name: str) -> None:
     bicubic = upsample(lr, 4, "bicubic")
     assert np.abs(sr - bicubic).max() < 0.1 * np.abs(lr - lr.mean()).max()
     assert network.halo >= halo("bicubic")
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_the_sensor_of_the_losses_is_that_of_the_scores(scale: int) -> None:
+    import torch
+
+    from geo.sensor import degrade
+    from models.content_losses import Consistency
+
+    hr = np.random.default_rng(2).uniform(0, 1, (3, 12 * scale, 16 * scale)).astype(np.float32)
+    loss = Consistency(scale)
+    seen = loss.sees(torch.from_numpy(hr)[None])[0].numpy()
+    m = loss.margin
+    np.testing.assert_allclose(seen, degrade(hr, scale)[:, m:-m, m:-m], atol=2e-6)
