@@ -99,7 +99,7 @@ def log_files(run_id: str, files: Mapping[str, Path]) -> None:
 
 
 # Sums from which scores are pooled; no curve for people to look at.
-_SUMS = ("squared_error", "values")
+_SUMS = ("squared_error", "values", "hf_power")
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:

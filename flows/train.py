@@ -255,7 +255,7 @@ def publish_generator(job: Mapping[str, Any]) -> dict[str, Any]:
             "test_gain_db": test.get("gain_db"),
         },
     )
-    _judge(version, evaluation)
+    _judge(version, job, evaluation)
     tracking.describe_run(run_id, _describe(job, version, evaluation))
     return {
         "run_id": run_id,
@@ -289,25 +289,31 @@ def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any
     return "\n".join(lines)
 
 
-def _judge(version: str, evaluation: Mapping[str, Any]) -> None:
+def _judge(version: str, job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
     """Champion is who is best on the same test pairs; the reason is written on the version."""
+    from models.quality import quality
+
     test, champion = evaluation.get("test"), evaluation.get("champion")
+    worth = job["config"].get("detail_worth_db", 0.5)
     if not test:
         reason = "not promoted: there is no test ground to judge on"
-        registry.keep_champion(version, reason)
     elif not champion:
-        reason = f"promoted: no champion to compare with; test gain {test['gain_db']:+.3f} dB"
-        registry.promote(version, reason)
-    elif test["gain_db"] > champion["gain_db"]:
+        reason = f"promoted: no champion to compare with; {_merits(test)}"
+    else:
+        better = quality(test, worth) > quality(champion, worth)
         reason = (
-            f"promoted: test gain {test['gain_db']:+.3f} dB against {champion['gain_db']:+.3f} dB "
-            "of the champion on the same pairs"
+            f"{'promoted' if better else 'not promoted'}: {_merits(test)}, against "
+            f"{_merits(champion)} of the champion on the same pairs"
         )
+    if reason.startswith("promoted"):
         registry.promote(version, reason)
     else:
-        reason = (
-            f"not promoted: test gain {test['gain_db']:+.3f} dB against "
-            f"{champion['gain_db']:+.3f} dB of the champion on the same pairs"
-        )
         registry.keep_champion(version, reason)
     say(f"train: version {version} {reason}")
+
+
+def _merits(scores: Mapping[str, float]) -> str:
+    """What the choice is made by."""
+    detail = scores.get("hf_power_ratio")
+    told = "" if detail is None else f", detail {detail:.0%} of reality's"
+    return f"test gain {scores['gain_db']:+.3f} dB{told}"

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from geo.interpolate import upsample
 from geo.sensor import blur_sigma_px, degrade
+from geo.sharpness import hf_power
 
 _Image = npt.NDArray[np.float64]
 _Mask = npt.NDArray[np.bool_]
@@ -183,11 +184,12 @@ def score_pair(
     dict of str to float
         ``psnr_db``, ``ssim``, ``cpsnr_db``, ``sam_deg``, ``lr_consistency`` and the same of
         bicubic (``bicubic_psnr_db`` ...); ``gain_db``, ``valid_fraction``; and for pooling
-        ``squared_error``, ``bicubic_squared_error``, ``values``.
+        ``squared_error``, ``bicubic_squared_error``, ``values``, ``hf_power``,
+        ``bicubic_hf_power``, ``real_hf_power``.
     """
     fine, ground = np.asarray(sr, np.float64), np.asarray(hr, np.float64)
     counted = _without_rim(valid, scale if crop_px is None else crop_px)
-    mine = _score(fine, ground, counted, data_range)
+    mine = _score(fine, ground, counted, data_range, scale)
     plain = dict.fromkeys(mine, math.nan)
     consistency = {"lr_consistency": math.nan, "bicubic_lr_consistency": math.nan}
     if lr is not None:
@@ -195,7 +197,7 @@ def score_pair(
         if bicubic is None:
             bicubic = upsample(coarse.astype(np.float32), scale, "bicubic")
         base = np.asarray(bicubic, np.float64)
-        plain = _score(base, ground, counted, data_range)
+        plain = _score(base, ground, counted, data_range, scale)
         both = valid if seen is None else seen
         consistency = {
             "lr_consistency": lr_consistency(fine, coarse, both, scale, data_range),
@@ -206,6 +208,7 @@ def score_pair(
         **{f"bicubic_{name}": value for name, value in plain.items()},
         **consistency,
         "gain_db": _gain(mine["psnr_db"], plain["psnr_db"]),
+        "real_hf_power": hf_power(ground, counted, scale),
         "valid_fraction": float(valid.mean()),
         "values": float(counted.sum() * len(fine)),
     }
@@ -219,7 +222,9 @@ def _without_rim(valid: _Mask, crop: int) -> _Mask:
     return counted
 
 
-def _score(image: _Image, ground: _Image, counted: _Mask, data_range: float) -> dict[str, float]:
+def _score(
+    image: _Image, ground: _Image, counted: _Mask, data_range: float, scale: int
+) -> dict[str, float]:
     error, values = squared_error(image, ground, counted)
     return {
         "psnr_db": psnr_of(error, values, data_range),
@@ -227,6 +232,7 @@ def _score(image: _Image, ground: _Image, counted: _Mask, data_range: float) -> 
         "cpsnr_db": cpsnr_db(image, ground, counted, data_range),
         "sam_deg": sam_deg(image, ground, counted),
         "squared_error": error,
+        "hf_power": hf_power(image, counted, scale),
     }
 
 

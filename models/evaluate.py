@@ -19,6 +19,11 @@ Score = Callable[
     Mapping[str, float],
 ]
 
+# Power of fine detail against that of real imagery.
+POOLED_RATIOS = {
+    "hf_power_ratio": ("hf_power", "real_hf_power"),
+    "bicubic_hf_power_ratio": ("bicubic_hf_power", "real_hf_power"),
+}
 _TOGETHER = 16
 
 
@@ -40,7 +45,8 @@ class Evaluation:
     ----------
     scores : mapping
         Mean of each score over the pairs where it is finite. A tile without valid pixels has no
-        score, and that of an identical one is infinite: neither belongs in a mean.
+        score, and that of an identical one is infinite: neither belongs in a mean. And the
+        ratios of `POOLED_RATIOS`, of sums over all pairs.
     pairs : int
         Pairs scored.
     not_finite : mapping
@@ -87,12 +93,22 @@ def evaluate(
         if place in shown:
             pictures.append(Sample(lr=lr, sr=sr, hr=hr, valid=valid))
     finite = {name: [v for v in found if math.isfinite(v)] for name, found in values.items()}
+    means = {name: math.fsum(v) / len(v) for name, v in finite.items() if v}
     return Evaluation(
-        scores={name: math.fsum(v) / len(v) for name, v in finite.items() if v},
+        scores={**means, **_pooled_ratios(means)},
         pairs=len(places),
         not_finite={name: len(values[name]) - len(v) for name, v in finite.items()},
         samples=tuple(pictures),
     )
+
+
+def _pooled_ratios(means: Mapping[str, float]) -> dict[str, float]:
+    """Ratios of sums over all pairs: those of single ones say nothing where there is no detail."""
+    return {
+        ratio: means[part] / means[whole]
+        for ratio, (part, whole) in POOLED_RATIOS.items()
+        if part in means and means.get(whole, 0.0) > 0
+    }
 
 
 def _images(
