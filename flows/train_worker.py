@@ -65,6 +65,10 @@ class Reporter:
     def on_checkpoint(self, *, step: int, path: Path) -> None:
         """Nothing to log: a checkpoint is for resuming, on this disk."""
 
+    def on_event(self, *, step: int, text: str) -> None:
+        """Say what a person should know."""
+        tell(text)
+
     def close(self) -> None:
         """Wait until MLflow has it all."""
         self._logger.close()

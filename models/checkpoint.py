@@ -18,7 +18,7 @@ from models.data import PairSpec
 from models.errors import CheckpointError
 from models.step import Learner
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 2
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
@@ -44,25 +44,26 @@ def save_checkpoint(
         "config": config.to_dict(),
         "pairs": _spec_values(spec),
         "clock": clock.to_dict(),
-        "generator": learner.generator.state_dict(),
-        "discriminator": learner.discriminator.state_dict(),
-        "ema": learner.ema.state_dict(),
-        "generator_optimiser": learner.generator_optimiser.state_dict(),
-        "discriminator_optimiser": learner.discriminator_optimiser.state_dict(),
+        **learner.state_dict(),
         "rng": torch.get_rng_state(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{clock.step:08d}.pt"
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    _sync_folder(folder)
+    write_whole(path, state)
     for old in list_checkpoints(folder)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def write_whole(path: Path, state: Mapping[str, Any]) -> None:
+    """Save tensors and plain values; the file is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    _sync_folder(path.parent)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -126,11 +127,10 @@ def restore(
         When it is another run: other networks, other pairs, another order.
     """
     _same_run(state, config, spec)
-    learner.generator.load_state_dict(state["generator"])
-    learner.discriminator.load_state_dict(state["discriminator"])
-    learner.ema.load_state_dict(state["ema"])
-    learner.generator_optimiser.load_state_dict(state["generator_optimiser"])
-    learner.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+    try:
+        learner.load_state_dict(state)
+    except (RuntimeError, KeyError, ValueError) as error:  # what torch raises for other shapes
+        raise CheckpointError(f"the checkpoint does not fit its own settings: {error}") from error
     torch.set_rng_state(state["rng"])
     return Clock.from_dict(state["clock"])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,10 @@ class Clock:
         Pairs seen by the networks.
     content_ended, ended : bool
         Set once when a phase has ended, by steps or by time; never taken back.
+    rollbacks : int
+        How often the run went back to a healthy state.
+    rate_factor : float
+        Of all learning rates, lowered by rollbacks.
     """
 
     content_steps: int = 0
@@ -46,6 +50,8 @@ class Clock:
     images: int = 0
     content_ended: bool = False
     ended: bool = False
+    rollbacks: int = 0
+    rate_factor: float = 1.0
 
     @property
     def step(self) -> int:
@@ -153,7 +159,7 @@ def settings_at(config: TrainConfig, clock: Clock, position: float) -> Settings:
     """Rates and weight for the next step, `position` through the present phase."""
     steps = clock.adversarial_steps if clock.content_ended else clock.content_steps
     warmup = min(1.0, (steps + 1) / (config.warmup_steps + 1))
-    rate = warmup * cosine(position)
+    rate = warmup * cosine(position) * clock.rate_factor
     if not clock.content_ended:
         return Settings(
             lr_generator=config.lr_content * rate, lr_discriminator=0.0, adversarial_weight=0.0
@@ -164,6 +170,28 @@ def settings_at(config: TrainConfig, clock: Clock, position: float) -> Settings:
         lr_discriminator=config.lr_discriminator * rate,
         adversarial_weight=config.adversarial_weight * ramp,
     )
+
+
+def growth_at(levels: Sequence[int], share: float, position: float) -> tuple[int, float] | None:
+    """Scale that a growing generator works at, and how far it is faded in.
+
+    The share of the content phase is cut into two equal parts for each scale below the full one:
+    in the first it works at that scale alone, in the second the next is faded in (Karras et al.,
+    "Progressive growing of GANs", 2018).
+
+    Returns
+    -------
+    (int, float) or None
+        None once it has grown up.
+    """
+    if position >= share or len(levels) < 2:
+        return None
+    parts = 2 * (len(levels) - 1)
+    place = position / share * parts
+    part = int(place)
+    if part % 2 == 0:
+        return levels[part // 2], 1.0
+    return levels[part // 2 + 1], place - part
 
 
 def cosine(position: float) -> float:

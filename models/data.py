@@ -20,7 +20,7 @@ Window = tuple[int, int, int]
 
 _Floats = npt.NDArray[np.float32]
 _MB = 1 << 20
-_LARGEST_SHIFT = 32  # the product of all strides of the deepest discriminator
+_LARGEST_SHIFT = 128  # the product of all strides of the deepest discriminator
 
 
 class PairLike(Protocol):
@@ -232,6 +232,9 @@ def band_statistics(
         for pair in source.read(evenly_spaced(len(source), sample))
     ]
     pixels = np.concatenate(chips, axis=1)  # [C, n]
+    pixels = pixels[:, np.isfinite(pixels).all(axis=0)]
+    if not pixels.size:
+        raise DataError("no LR image of the training pairs holds finite values")
     spread = float(np.sqrt(pixels.var(axis=1).mean()))
     return pixels.mean(axis=1).astype(np.float32), spread if spread > 1e-9 else 1.0
 
@@ -295,13 +298,16 @@ class BatchMaker:
         self._order = Order(seed, len(source), weights)
         self._rank = rank
         self._world = world
+        self.broken: set[int] = set()
+        """Pairs found to hold values that are not finite where they should count."""
 
     def __call__(self, number: int) -> Batch:
         """Mini-batch `number` of the run, or this rank's part of it."""
         samples = sample_numbers(number, self._batch_size, rank=self._rank, world=self._world)
         looks = [look_of_sample(self._seed, sample) for sample in samples]
         windows = [self._window(look) for look in looks]
-        pairs = self._source.read([self._order(sample) for sample in samples], windows)
+        indices = [self._order(sample) for sample in samples]
+        pairs = self._source.read(indices, windows)
         count, bands, p = len(samples), len(self._spec.bands), self._patch
         fine = p * self._spec.scale
         lr = np.empty((count, bands, p, p), np.float32)
@@ -314,8 +320,28 @@ class BatchMaker:
         hr /= self._spec.data_range
         # Outside the valid pixels there may be anything, even NaN, which a mask of zeros keeps.
         np.copyto(hr, 0, where=valid == 0)
+        if not np.isfinite(lr.sum() + hr.sum()):
+            self._leave_out_broken(indices, lr, hr, valid)
         shift = shift_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
         return Batch(lr=lr, hr=hr, valid=valid, shift=shift)
+
+    def _leave_out_broken(
+        self, indices: Sequence[int], lr: _Floats, hr: _Floats, valid: _Floats
+    ) -> None:
+        """Take NaN and infinite values out of the loss, and remember whose they were.
+
+        Those of an HR image are not valid; an LR image that has any teaches nothing at all.
+        """
+        for place, index in enumerate(indices):
+            drawn_from = bool(np.isfinite(lr[place]).all())
+            good = np.isfinite(hr[place]).all(axis=0, keepdims=True) & drawn_from
+            if good.all():
+                continue
+            self.broken.add(index)
+            valid[place] *= good
+            np.copyto(hr[place], 0, where=~good)
+            if not drawn_from:
+                lr[place] = 0
 
     def _window(self, look: np.random.Generator) -> Window:
         """Where a crop lies; the first numbers that a look gives."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce as all_reduce_with_gradient
 from torch.nn.parallel import DistributedDataParallel
 
 from models.errors import ConfigError
@@ -48,13 +49,17 @@ class Ranks:
         """Whether this process validates, saves and reports."""
         return self.rank == 0
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """Average gradients over ranks when there are several."""
+    def wrap(self, network: nn.Module, *, partly: bool = False) -> nn.Module:
+        """Average gradients over ranks when there are several.
+
+        `partly`: not every update uses all weights, which costs a search for those it does.
+        """
         if self.world == 1:
             return network
         return DistributedDataParallel(
             network,
             device_ids=[self.device] if self.device.type == "cuda" else None,
+            find_unused_parameters=partly,
             **_BUFFERS_STAY,
         )
 
@@ -64,6 +69,13 @@ class Ranks:
             distributed.all_reduce(values)
             values /= self.world
         return values
+
+    def mean_with_gradient(self, values: Tensor) -> Tensor:
+        """Mean over ranks, through which gradients flow to all of them."""
+        if self.world == 1:
+            return values
+        summed: Tensor = all_reduce_with_gradient(values)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return summed / self.world
 
     def say(self, values: list[float]) -> list[float]:
         """What rank 0 says, on all ranks: clocks differ, decisions must not."""

@@ -21,6 +21,11 @@ BENCHMARKS = (
     "killing",
     "stages",
     "seeds",
+    "content",
+    "adversarial",
+    "combos",
+    "training_speed",
+    "sickness",
 )
 
 

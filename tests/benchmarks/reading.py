@@ -250,7 +250,8 @@ def _training_rate() -> float:
     import torch
 
     from flows.settings import usable_cores
-    from models.config import GeneratorConfig, TrainConfig
+    from models.config import TrainConfig
+    from models.config_networks import GeneratorConfig
     from models.generators.registry import build_generator
 
     config = TrainConfig()

@@ -23,7 +23,7 @@ from geo.reporting.tiles import score_batch
 from geo.scenes.make import ScenesConfig, make_scenes
 from geo.upsampler import BuiltinUpsampler
 from geo.upscale import begin, finish, plan_upscale, run_block
-from models.config import GeneratorConfig
+from models.config_networks import GeneratorConfig
 from models.generators.registry import build_generator
 
 

@@ -16,7 +16,8 @@ from models.checkpoint import (
     save_checkpoint,
 )
 from models.clock import Clock
-from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
+from models.config import TrainConfig
+from models.config_networks import DiscriminatorConfig, GeneratorConfig
 from models.data import PairSpec
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
@@ -105,7 +106,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_another_format_is_named(tmp_path: Path) -> None:
     torch.save({"format": 9}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="format 9, this version reads 1"):
+    with pytest.raises(CheckpointError, match="format 9, this version reads 2"):
         load_checkpoint(tmp_path / "a.pt")
 
 

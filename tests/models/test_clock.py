@@ -78,7 +78,7 @@ def test_rates_decay_within_each_phase() -> None:
 def test_the_adversarial_weight_rises_on_the_clock_of_its_phase() -> None:
     clock = Clock(content_ended=True)
     weights = [settings_at(CONFIG, clock, p).adversarial_weight for p in (0, 0.1, 0.2, 0.9)]
-    assert weights == pytest.approx([0, 0.5 * 0.02, 0.02, 0.02])
+    assert weights == pytest.approx([0, 0.5 * 0.7, 0.7, 0.7])
 
 
 def test_rates_warm_up_by_steps() -> None:
@@ -93,8 +93,8 @@ def test_cosine_is_half_way_in_the_middle() -> None:
 
 def test_the_time_left_is_what_the_steps_left_will_take() -> None:
     clock = Clock(content_steps=50, content_s=5.0)
-    # 50 content steps of 0.1 s, 50 adversarial ones of three updates each
-    assert clock.eta_s(CONFIG) == pytest.approx(50 * 0.1 + 50 * 0.3)
+    # 50 content steps of 0.1 s, 50 adversarial ones of two updates each
+    assert clock.eta_s(CONFIG) == pytest.approx(50 * 0.1 + 50 * 0.2)
     limited = dataclasses.replace(CONFIG, max_minutes=0.1)
     assert clock.eta_s(limited) == pytest.approx(1.0)
     assert Clock().eta_s(CONFIG) is None

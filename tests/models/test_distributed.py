@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
+from models.config import TrainConfig
+from models.config_networks import DiscriminatorConfig, GeneratorConfig
 from models.distributed import Ranks, pick_device, pick_dtype, ranks
 from models.errors import ConfigError
 from models.export import load_card

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.config import DiscriminatorConfig, GeneratorConfig, TrainConfig
+from models.config import TrainConfig
+from models.config_networks import DiscriminatorConfig, GeneratorConfig
 from models.data import Batch
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
