@@ -294,7 +294,7 @@ def _judge(version: str, job: Mapping[str, Any], evaluation: Mapping[str, Any]) 
     from models.quality import quality
 
     test, champion = evaluation.get("test"), evaluation.get("champion")
-    worth = job["config"].get("detail_worth_db", 0.5)
+    worth = job["config"].get("detail_worth_db", 1.0)
     if not test:
         reason = "not promoted: there is no test ground to judge on"
     elif not champion:

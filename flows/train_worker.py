@@ -57,9 +57,11 @@ class Reporter:
             png = training_strip(sample.lr, sample.sr, sample.hr, sample.valid, bands=self._bands)
             self._logger.picture(f"samples/place{number}/step{step:06d}.png", png, step)
         if "gain_db" in scores:
+            detail = scores.get("hf_power_ratio")
+            told = "" if detail is None else f", detail {detail:.0%} of reality's"
             tell(
                 f"step {step}: validation PSNR {scores['psnr_db']:.2f} dB, bicubic "
-                f"{scores['bicubic_psnr_db']:.2f} dB, gain {scores['gain_db']:+.2f} dB"
+                f"{scores['bicubic_psnr_db']:.2f} dB, gain {scores['gain_db']:+.2f} dB{told}"
             )
 
     def on_checkpoint(self, *, step: int, path: Path) -> None:

@@ -181,7 +181,8 @@ class TrainConfig:
     content_time_share : float
         Part of `max_minutes` for the content phase, when there are two phases.
     val_every, checkpoint_every, log_every : int
-        Steps. Validation and a checkpoint also end each phase.
+        Steps. Validation and a checkpoint also end each phase; in the adversarial one, where the
+        best state may be any, validation is twice as frequent.
     val_pairs : int
         At most so many validation pairs, evenly spread over what there is.
     detail_worth_db : float
@@ -231,7 +232,7 @@ class TrainConfig:
     checkpoint_every: int = 1_000
     log_every: int = 50
     val_pairs: int = 64
-    detail_worth_db: float = 0.5
+    detail_worth_db: float = 1.0
     precision: str = "auto"
     compile: str = "auto"
     device: str = "auto"

@@ -174,7 +174,7 @@ class LossConfig:
         The image seen by the satellite's sensor against the LR input.
     lattice : float
         Patterns of the scale's own period on flat ground, the vice of generators that have
-        nothing to go by and a discriminator to please.
+        nothing to go by and a discriminator to please; adversarial phase only.
     perceptual, style : float
         Features, and their correlations, of the network in `features`.
     features : str or None

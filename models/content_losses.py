@@ -228,15 +228,11 @@ def lattice(sr: Tensor, hr: Tensor, valid: Tensor, lr: Tensor) -> Tensor:
     """
     scale = sr.shape[-1] // lr.shape[-1]
     flat = _flatness(lr) * (avg_pool2d(valid, scale) == 1)  # [N, 1, h, w]
-    total = flat.sum(dim=(2, 3)).clamp(min=1e-6)[..., None, None]
-
-    def places(image: Tensor) -> Tensor:
-        n, bands, height, width = image.shape
-        cells = image.reshape(n, bands, height // scale, scale, width // scale, scale)
-        cells = cells - cells.mean(dim=(3, 5), keepdim=True)
-        return (cells * flat[:, :, :, None, :, None]).sum(dim=(2, 4)) / total  # [N, C, s, s]
-
-    return (places(sr) - places(hr)).abs().mean()
+    flat = flat / flat.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+    n, bands, height, width = sr.shape
+    cells = (sr - hr).reshape(n, bands, height // scale, scale, width // scale, scale)
+    places = torch.einsum("nchywx,nhw->ncyx", cells, flat[:, 0])  # [N, C, s, s]
+    return (places - places.mean(dim=(2, 3), keepdim=True)).abs().mean()
 
 
 def _flatness(lr: Tensor) -> Tensor:
@@ -245,6 +241,10 @@ def _flatness(lr: Tensor) -> Tensor:
     square = avg_pool2d(pad(lr * lr, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     variance = (square - mean * mean).clamp(min=0).mean(dim=1, keepdim=True)
     return _FLAT**2 / (_FLAT**2 + variance)
+
+
+ADVERSARIAL = ("feature_matching", "lattice")
+"""Losses that answer to what a discriminator asks for, so of the adversarial phase only."""
 
 
 class ContentLosses(nn.Module):
@@ -263,7 +263,7 @@ class ContentLosses(nn.Module):
         self.weights = {
             name: weight
             for name, weight in config.weights().items()
-            if weight and name != "feature_matching"
+            if weight and name not in ADVERSARIAL
         }
         self.consistency = Consistency(scale) if "consistency" in self.weights else None
         self.network = network
@@ -289,8 +289,6 @@ class ContentLosses(nn.Module):
         }
         if self.consistency is not None:
             parts["consistency"] = self.consistency(sr, lr, valid)
-        if "lattice" in self.weights:
-            parts["lattice"] = lattice(sr, hr, valid, lr)
         if self.network is not None:
             drawn, truth = _centred(sr, hr, valid)
             with torch.no_grad():

@@ -187,10 +187,15 @@ class Run:
                 if sickness is not None:
                     return sickness
             self._pause(
-                validate=step % self.config.val_every == 0,
+                validate=step % self._val_every() == 0,
                 checkpoint=step % self.config.checkpoint_every == 0 and self._watch.well,
             )
         return None
+
+    def _val_every(self) -> int:
+        """Twice as often in the adversarial phase, where the best state may be any."""
+        every = self.config.val_every
+        return every if self.clock.phase == "content" else max(1, every // 2)
 
     def _step(self, batches: Iterator[Any], meter: Meter, position: float) -> None:
         """One generator update, in the adversarial phase after those of the discriminator."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.balance import READ_EVERY, Balance
 from models.config import TrainConfig
-from models.content_losses import build_losses, feature_matching
+from models.content_losses import build_losses, feature_matching, lattice
 from models.data import Batch
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
@@ -279,6 +279,12 @@ class Learner:
         adversarial = _mean(self._objective.generator(f, r) for f, r in zip(*logits, strict=True))
         loss = loss + weight * adversarial
         metrics["adversarial_loss"] = adversarial.detach()
+        if self._config.losses.lattice:
+            pattern = (
+                lattice(sr, batch.hr, batch.valid, batch.lr) / self.generator.standardise.spread
+            )
+            loss = loss + self._config.losses.lattice * pattern
+            metrics["loss_lattice"] = pattern.detach()
         if self._config.losses.feature_matching:
             matching = feature_matching(judged_real.features, judged.features)
             loss = loss + self._config.losses.feature_matching * matching

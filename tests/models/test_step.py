@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from models.config import TrainConfig
-from models.config_networks import DiscriminatorConfig, GeneratorConfig
+from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.data import Batch
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
@@ -15,6 +15,7 @@ CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     generator=GeneratorConfig(channels=4, blocks=1),
     discriminator=DiscriminatorConfig(channels=4, stages=3),
+    losses=LossConfig(lattice=0.0),  # of the adversarial phase
 )
 
 

@@ -239,7 +239,6 @@ def test_the_listener_hears_everything(tmp_path: Path) -> None:
     last = recorder.progress[-1]["metrics"]
     assert set(last) == {
         "train/content_loss",
-        "train/loss_l1",
         "train/loss_lattice",
         "train/adversarial_loss",
         "train/adversarial_weight",
