@@ -8,11 +8,14 @@ judged by tomorrow's has nothing to gain from that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+_TINY = 1e-24  # below it roots have no gradient: at zero, where a weight is dead, it is infinite
 
 Judge = Callable[[Tensor, Tensor | None], Sequence[Tensor]]
 
@@ -25,6 +28,7 @@ def unroll(
     loss_of: Callable[[Sequence[Tensor]], Tensor],
     *,
     steps: int,
+    clip: float,
     autocast: Callable[[], Any],
     mean: Callable[[Tensor], Tensor] = lambda gradient: gradient,
 ) -> Judge:
@@ -33,13 +37,13 @@ def unroll(
     Parameters
     ----------
     optimiser : torch.optim.Adam
-        Of the discriminator. Its rate, and its second moments as they are now, scale the updates;
-        they count as constants. Without these, a step of the plain gradient would be far from the
-        one that the discriminator will take.
+        Of the discriminator: what it would do is done, from its moments as they are now.
     images, beside : Tensor
         What it learns from in these updates, real and drawn together.
     loss_of : callable
         Logits to the discriminator's loss.
+    clip : float
+        Largest norm of its gradient.
     autocast : callable
         Context for forward passes.
     mean : callable
@@ -52,7 +56,7 @@ def unroll(
         updates into `images`, where that has any; not into the discriminator's weights.
     """
     weights = {name: p.detach().requires_grad_() for name, p in discriminator.named_parameters()}
-    scales = _scales(discriminator, optimiser)
+    moments = {name: _Moments.of(p, optimiser) for name, p in discriminator.named_parameters()}
 
     def judge_with(values: dict[str, Tensor]) -> Judge:
         def judge(x: Tensor, other: Tensor | None) -> Sequence[Tensor]:
@@ -64,24 +68,50 @@ def unroll(
 
     for _ in range(steps):
         loss = loss_of(judge_with(weights)(images, beside))
-        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-        weights = {
-            name: value - scales[name] * mean(gradient)
-            for (name, value), gradient in zip(weights.items(), gradients, strict=True)
-        }
+        found = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        gradients = _clip([mean(gradient) for gradient in found], clip)
+        for name, gradient in zip(list(weights), gradients, strict=True):
+            moments[name], change = moments[name].step(gradient)
+            weights[name] = weights[name] - change
     return judge_with(weights)
 
 
-def _scales(discriminator: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What Adam multiplies a gradient by, for each weight; zero before its first update."""
-    scales = {}
-    for name, parameter in discriminator.named_parameters():
+@dataclass(frozen=True, kw_only=True)
+class _Moments:
+    """What Adam remembers of a weight; Kingma and Ba, 2015, algorithm 1."""
+
+    first: Tensor
+    second: Tensor
+    updates: Tensor
+    rate: float
+    betas: tuple[float, float]
+    eps: float
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter, optimiser: torch.optim.Optimizer) -> _Moments:
         group = next(g for g in optimiser.param_groups if any(p is parameter for p in g["params"]))
-        state = optimiser.state.get(parameter)
-        if not state:
-            scales[name] = torch.zeros_like(parameter)
-            continue
-        correction = 1 - group["betas"][1] ** state["step"]
-        root = (state["exp_avg_sq"] / correction).sqrt()
-        scales[name] = group["lr"] / (root + group["eps"])
-    return scales
+        state = optimiser.state.get(parameter) or {}
+        return cls(
+            first=state.get("exp_avg", torch.zeros_like(parameter)),
+            second=state.get("exp_avg_sq", torch.zeros_like(parameter)),
+            updates=state.get("step", torch.zeros((), device=parameter.device)),
+            rate=float(group["lr"]),
+            betas=group["betas"],
+            eps=group["eps"],
+        )
+
+    def step(self, gradient: Tensor) -> tuple[_Moments, Tensor]:
+        """The moments after an update, and what it takes off the weight."""
+        (b1, b2), updates = self.betas, self.updates + 1
+        first = torch.lerp(self.first, gradient, 1 - b1)
+        second = torch.lerp(self.second, gradient.square(), 1 - b2)
+        root = (second / (1 - b2**updates)).clamp(min=_TINY).sqrt()
+        change = self.rate * first / (1 - b1**updates) / (root + self.eps)
+        return replace(self, first=first, second=second, updates=updates), change
+
+
+def _clip(gradients: Sequence[Tensor], most: float) -> list[Tensor]:
+    """As `torch.nn.utils.clip_grad_norm_`, with a gradient."""
+    squares = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+    factor = (most / (squares.clamp(min=_TINY).sqrt() + 1e-6)).clamp(max=1.0)
+    return [gradient * factor for gradient in gradients]
