@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Evaluation:
         Pairs scored.
     not_finite : mapping
         For each score, in how many pairs it was not finite.
+    values : mapping
+        Each score of each pair, in the order of the pairs; NaN where a pair has no such score.
     samples : tuple of Sample
         The first few of them, always the same.
     """
@@ -58,6 +60,7 @@ class Evaluation:
     scores: Mapping[str, float]
     pairs: int
     not_finite: Mapping[str, int]
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
 
 
@@ -86,10 +89,13 @@ def evaluate(
     shown = {places[index] for index in evenly_spaced(len(places), samples)} if samples else set()
     values: dict[str, list[float]] = {}
     pictures = []
-    for place, (lr, hr, valid) in zip(places, _images(pairs, places), strict=True):
+    for number, (place, (lr, hr, valid)) in enumerate(
+        zip(places, _images(pairs, places), strict=True)
+    ):
         sr = upsample(lr)
         for name, value in score(sr, hr, lr, valid).items():
-            values.setdefault(name, []).append(float(value))
+            column = values.setdefault(name, [math.nan] * len(places))
+            column[number] = float(value)
         if place in shown:
             pictures.append(Sample(lr=lr, sr=sr, hr=hr, valid=valid))
     finite = {name: [v for v in found if math.isfinite(v)] for name, found in values.items()}
@@ -98,6 +104,7 @@ def evaluate(
         scores={**means, **_pooled_ratios(means)},
         pairs=len(places),
         not_finite={name: len(values[name]) - len(v) for name, v in finite.items()},
+        values={name: tuple(found) for name, found in values.items()},
         samples=tuple(pictures),
     )
 

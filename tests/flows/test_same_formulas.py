@@ -45,3 +45,20 @@ def test_the_sensor_of_the_losses_is_that_of_the_scores(scale: int) -> None:
     seen = loss.sees(torch.from_numpy(hr)[None])[0].numpy()
     m = loss.margin
     np.testing.assert_allclose(seen, degrade(hr, scale)[:, m:-m, m:-m], atol=2e-6)
+
+
+def test_a_score_that_remembers_bicubic_is_the_score() -> None:
+    from flows.train_evaluate import PairScore
+    from geo.scoring import score_pair
+
+    random = np.random.default_rng(3)
+    score = PairScore(scale=2, data_range=1000)
+    for _ in range(2):  # pairs that differ in one array alone
+        for place in range(3):
+            lr, hr, sr = (random.uniform(0, 1000, (2, n, n)) for n in (20, 40, 40))
+            valid = np.ones((40, 40), np.bool_)
+            for holes in range(3):
+                valid[holes] = place != 1
+                wanted = score_pair(sr, hr, lr, valid, scale=2, data_range=1000)
+                for _ in range(2):
+                    assert score(sr, hr, lr, valid) == pytest.approx(wanted, nan_ok=True, rel=0)

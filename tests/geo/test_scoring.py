@@ -14,7 +14,9 @@ from geo.interpolate import upsample
 from geo.scoring import (
     bootstrap_interval,
     cpsnr_db,
+    group_places,
     lr_consistency,
+    pooled_gain,
     psnr_db,
     psnr_of,
     sam_deg,
@@ -185,3 +187,36 @@ def test_the_interval_holds_the_gain_and_resamples_places() -> None:
     gain = 10 * math.log10(plain.sum() / mine.sum())
     assert interval[0] < gain < interval[1]
     assert bootstrap_interval(mine[:2], plain[:2], places=["one", "one"]) is None
+
+
+def test_pooled_gain_weighs_tiles_by_their_pixels() -> None:
+    found = pooled_gain([100.0, 0.0], [400.0, 600.0], [75, 25], data_range=10.0)
+    assert found["psnr_db"] == pytest.approx(20.0)  # a mean square of 1
+    assert found["gain_db"] == pytest.approx(10.0)
+    none = pooled_gain([], [], [], data_range=10.0)
+    assert math.isnan(none["psnr_db"])
+
+
+@given(st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_size=1, max_size=60))
+def test_places_are_the_widest_of_which_there_are_ten(cells: list[tuple[int, int]]) -> None:
+    side, places = group_places([("32633", *cell) for cell in cells])
+    assert len(places) == len(cells)
+    assert len(set(places)) >= 10 or side == 1
+    assert all(
+        p == ("32633", r // side, c // side) for p, (r, c) in zip(places, cells, strict=True)
+    )
+
+
+def test_dates_of_a_cell_are_one_place_and_lattices_are_not() -> None:
+    _, places = group_places([("a", 0, 0), ("a", 0, 0), ("b", 0, 0)])
+    assert places[0] == places[1] != places[2]
+
+
+def test_detail_scaled_by_a_has_its_square_of_power_beside_that_of_reality() -> None:
+    hr = ground(15)
+    smooth = ndimage.gaussian_filter(hr, (0, 6, 6))
+    detail = np.random.default_rng(15).normal(0, 50, hr.shape)
+    scored = score_pair(
+        smooth + 0.5 * detail, smooth + detail, None, all_valid(), scale=4, data_range=RANGE
+    )
+    assert scored["hf_power"] / scored["real_hf_power"] == pytest.approx(0.25, rel=0.02)
