@@ -185,9 +185,9 @@ class TrainConfig:
         best state may be any, validation is twice as frequent.
     val_pairs : int
         At most so many validation pairs, evenly spread over what there is.
-    detail_worth_db : float
-        What a factor of two in detail, towards that of real imagery, is worth in dB of PSNR when
-        the state to be exported is chosen (see `models.quality`). 0 chooses by PSNR alone.
+    psnr_cost_db : float
+        Most PSNR, over all validation pixels, that the exported generator may lose for detail
+        against the most faithful state of the run (see `models.selection`). 0 exports that state.
     precision : str
         Of the convolutions: ``auto`` takes bfloat16 where the hardware computes in it.
     compile : str
@@ -232,7 +232,7 @@ class TrainConfig:
     checkpoint_every: int = 1_000
     log_every: int = 50
     val_pairs: int = 64
-    detail_worth_db: float = 1.0
+    psnr_cost_db: float = 0.9
     precision: str = "auto"
     compile: str = "auto"
     device: str = "auto"
@@ -269,7 +269,7 @@ class TrainConfig:
             positive(name, getattr(self, name))
         if self.max_minutes is not None:
             positive("max_minutes", self.max_minutes)
-        for name in ("adversarial_weight", "r1", "r2", "detail_worth_db"):
+        for name in ("adversarial_weight", "r1", "r2", "psnr_cost_db"):
             not_negative(name, getattr(self, name))
         for name in ("adversarial_ramp", "ema_decay", "label_smoothing", "growing_share"):
             share(name, getattr(self, name), closed_below=True)

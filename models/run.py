@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,13 @@ from models.health import Sickness, Watch
 from models.listener import Listener
 from models.meter import Meter
 from models.predict import upsample
-from models.selection import Selection
+from models.quality import psnr_of
+from models.selection import Choice, Selection, Weights, choose
 from models.step import Learner, Tensors
 
 _SAMPLES = 4
+# What of each point between faithful and sharp is worth telling.
+_TRADED = ("psnr_db", "gain_db", "hf_power_ratio", "ssim", "lr_consistency")
 
 
 class Run:
@@ -95,7 +98,8 @@ class Run:
             world=here.world,
         )
         self.learner = self._build()
-        self.selection = Selection(self._checkpoints, detail_worth_db=config.detail_worth_db)
+        self.selection = Selection(self._checkpoints)
+        self.choice: Choice | None = None
         self._last_batch: Tensors | None = None
         self._broken_told = 0
 
@@ -109,8 +113,11 @@ class Run:
                 f"{self._checkpoints} holds a run already: resume it or choose another folder",
                 folder=str(self._checkpoints),
             )
-        self.clock = restore(state, self.learner, self.config, self.spec)
+        self._restore(state)
         self.selection.load()
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.clock = restore(state, self.learner, self.config, self.spec)
         # A finished run may be given more steps or minutes.
         self.clock.ended = self.clock.ended and self.clock.position(self.config) >= 1
 
@@ -124,15 +131,31 @@ class Run:
             if sickness is None:
                 break
             self._roll_back(sickness)
-        if self.clock.phase == "done" and self.selection.step is None:  # resumed at its end
+        if self.clock.phase == "done" and not self._has_validated():  # resumed at its end
             self._pause(validate=True, checkpoint=False)
 
+    def choose(self) -> None:
+        """Choose what is exported; only where `here.leads`."""
+        self.choice = choose(self.selection, self.config.psnr_cost_db, self._score_weights)
+        if self.choice is None or not self.choice.curve:
+            return
+        faithful, chosen = self.choice.curve[0][1], self.choice.scores
+        cost = psnr_of(faithful) - psnr_of(chosen)
+        detail = [scores.get("hf_power_ratio") for scores in (faithful, chosen)]
+        if detail[0] is None or detail[1] is None:
+            return
+        self._tell(
+            f"exported is {self.choice.share:.0%} of the way from the most faithful state to the "
+            f"sharpest: {cost:.2f} dB of PSNR for {detail[1]:.0%} of reality's fine detail "
+            f"instead of {detail[0]:.0%} (psnr_cost_db is {self.config.psnr_cost_db:g})"
+        )
+
     def export(self) -> Generator:
-        """The generator to be exported, which is the best of those validated."""
-        weights = self.selection.weights()
-        if weights is not None:
-            self.learner.ema.network.load_state_dict(weights)
-        return self.learner.ema.network.for_export()
+        """The generator that was chosen."""
+        network = self.learner.ema.network
+        if self.choice is not None:
+            network.load_state_dict(self.selection.blend(self.choice.share))
+        return network.for_export()
 
     def summary(self) -> dict[str, Any]:
         """What the exported generator says of its training."""
@@ -140,8 +163,13 @@ class Run:
             "config": self.config.to_dict(),
             "clock": self.clock.to_dict(),
             "stopped_by": self.clock.stopped_by(self.config),
-            "validation": dict(self.selection.scores),
-            "selected_step": self.selection.step,
+            "validation": dict(self.choice.scores) if self.choice else {},
+            "selected_step": self.choice.step if self.choice else None,
+            "sharp_share": self.choice.share if self.choice else None,
+            "trade_off": [
+                {"share": share, **{name: scores[name] for name in _TRADED if name in scores}}
+                for share, scores in (self.choice.curve if self.choice else ())
+            ],
             "ranks": self.here.world,
         }
 
@@ -187,15 +215,10 @@ class Run:
                 if sickness is not None:
                     return sickness
             self._pause(
-                validate=step % self._val_every() == 0,
+                validate=step % self.config.val_every == 0,
                 checkpoint=step % self.config.checkpoint_every == 0 and self._watch.well,
             )
         return None
-
-    def _val_every(self) -> int:
-        """Twice as often in the adversarial phase, where the best state may be any."""
-        every = self.config.val_every
-        return every if self.clock.phase == "content" else max(1, every // 2)
 
     def _step(self, batches: Iterator[Any], meter: Meter, position: float) -> None:
         """One generator update, in the adversarial phase after those of the discriminator."""
@@ -269,7 +292,7 @@ class Run:
         batches, rollbacks = self.clock.batches, self.clock.rollbacks
         seconds = self.clock.content_s, self.clock.adversarial_s
         before = self.clock.rate_factor
-        self.clock = restore(state, self.learner, self.config, self.spec)
+        self._restore(state)
         # Other mini-batches than those it fell ill on; and time has passed all the same.
         self.clock.batches, self.clock.rollbacks = batches, rollbacks + 1
         self.clock.content_s, self.clock.adversarial_s = seconds
@@ -290,7 +313,12 @@ class Run:
         if validate and step != self._validated_at:  # a phase may end at any step
             evaluation = self._validate()
             self._validated_at = step
-            self.selection.offer(step, evaluation.scores, self.learner.ema.network)
+            self.selection.offer(
+                step,
+                evaluation.scores,
+                self.learner.ema.network,
+                playing=self.clock.adversarial_steps > 0,
+            )
             self._listener.on_validation(step=step, evaluation=evaluation)
         if checkpoint:
             self._save()
@@ -308,7 +336,14 @@ class Run:
             for parameter in network.parameters()
         )
 
-    def _validate(self) -> Evaluation:
+    def _has_validated(self) -> bool:
+        return self.selection.faithful is not None or self.selection.sharp is not None
+
+    def _score_weights(self, weights: Weights) -> Mapping[str, float]:
+        self.learner.ema.network.load_state_dict(weights)
+        return self._validate(samples=0).scores
+
+    def _validate(self, samples: int = _SAMPLES) -> Evaluation:
         return evaluate(
             lambda lr: upsample(
                 self.learner.ema.network,
@@ -320,5 +355,5 @@ class Run:
             self._val_pairs,
             self._score,
             limit=self.config.val_pairs,
-            samples=_SAMPLES,
+            samples=samples,
         )

@@ -321,6 +321,7 @@ class Learner:
             both,
             loss_of,
             steps=self._config.unroll_steps,
+            clip=self._config.grad_clip,
             autocast=self._autocast,
             mean=self._ranks.mean_with_gradient,
         )

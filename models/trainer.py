@@ -117,6 +117,8 @@ def train(
         )
         run.start(resume)
         run.go(stop or (lambda: False))
+        if here.leads and run.clock.phase == "done":
+            run.choose()
         card = GeneratorCard(
             architecture=exported_form(config.generator),
             scale=spec.scale,
@@ -135,7 +137,7 @@ def train(
             generator=target,
             stopped_by=run.clock.stopped_by(config),
             clock=run.clock,
-            validation=run.selection.scores,
+            validation=run.choice.scores if run.choice else {},
             parameters=sum(p.numel() for p in run.learner.generator.parameters()),
         )
 

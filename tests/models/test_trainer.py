@@ -24,8 +24,10 @@ from models.config_networks import (
 from models.data import ListedPairs, Pair, PairLike, PairSpec, Window
 from models.errors import CheckpointError, ConfigError, DataError, TrainingError
 from models.evaluate import Evaluation, evaluate
+from models.export import load_card
 from models.layers import KeysBicubic
 from models.predict import Predictor
+from models.selection import Selection
 from models.trainer import TrainResult, train
 
 SPEC = PairSpec(scale=4, bands=("red", "nir"), data_range=10_000.0)
@@ -324,6 +326,34 @@ def test_bfloat16_trains(tmp_path: Path) -> None:
     assert math.isfinite(recorder.series("train/content_loss")[-1])
 
 
+def test_the_schedules_that_are_told_are_those_configured(tmp_path: Path) -> None:
+    recorder = Recorder()
+    free = BalanceConfig(accuracy_low=0.0, accuracy_high=1.0)
+    config = dataclasses.replace(
+        TINY, adversarial_steps=10, adversarial_ramp=0.4, log_every=1, balance_networks=free
+    )
+    run(config, tmp_path, listener=recorder)
+
+    def rates(peak: float, steps: int) -> list[float]:
+        """Two steps of warm-up, half a cosine down to a fiftieth; on updates of the generator."""
+        decay = [0.02 + 0.49 * (1 + math.cos(math.pi * n / steps)) for n in range(steps)]
+        return [peak * min(1, (n + 1) / 3) * d for n, d in enumerate(decay)]
+
+    content, adversarial = config.content_steps, config.adversarial_steps
+    assert recorder.series("train/lr_generator") == pytest.approx(
+        rates(config.lr_content, content) + rates(config.lr_generator, adversarial), rel=1e-5
+    )
+    assert recorder.series("train/lr_discriminator") == pytest.approx(
+        rates(config.lr_discriminator, adversarial), rel=1e-5
+    )
+    assert recorder.series("train/adversarial_weight") == pytest.approx(
+        [config.adversarial_weight * min(1, n / 4) for n in range(adversarial)], rel=1e-5
+    )
+    # Updates of the discriminator beside them do not move the clock; images count all the same.
+    per_step = [config.batch_size] * content + [3 * config.batch_size] * adversarial
+    assert [told["images"] for told in recorder.progress] == np.cumsum(per_step).tolist()
+
+
 def test_a_time_limit_ends_both_phases(tmp_path: Path) -> None:
     config = dataclasses.replace(
         TINY,
@@ -379,6 +409,20 @@ class Poisoned:
         return found
 
 
+def test_a_finished_run_is_exported_at_another_price_without_training(tmp_path: Path) -> None:
+    steps = run(TINY, tmp_path).clock.step
+    for cost in (0.0, 0.01, 100.0):
+        again = run(dataclasses.replace(TINY, psnr_cost_db=cost), tmp_path, resume=True)
+        assert again.clock.step == steps
+        selection = Selection(tmp_path / "checkpoints")
+        selection.load()
+        share = load_card(again.generator).training["sharp_share"]
+        assert same(weights(again), selection.blend(share))
+        assert selection.faithful is not None
+        assert again.validation["psnr_db"] >= selection.faithful.scores["psnr_db"] - cost
+    assert share == 1
+
+
 def test_broken_pairs_are_named_and_left_out(tmp_path: Path) -> None:
     recorder = Recorder()
     run(TINY, tmp_path, train_pairs=Poisoned(), listener=recorder)
@@ -427,6 +471,13 @@ def test_lower_rates_cure_a_run_that_diverges(tmp_path: Path) -> None:
     assert result.clock.rate_factor == pytest.approx(3e-4)
     losses, plain = recorder.series("train/content_loss"), recorder.series("train/bicubic_loss")
     assert losses[-1] < 1.05 * plain[-1]
+
+
+def test_going_back_to_the_end_of_a_shorter_run_does_not_end_the_longer_one(tmp_path: Path) -> None:
+    run(dataclasses.replace(TINY, adversarial_steps=0), tmp_path)
+    longer = dataclasses.replace(WILD, adversarial_steps=60, lr_generator=3.0, checkpoint_every=999)
+    with pytest.raises(TrainingError, match=r"\(adversarial phase\)"):
+        run(longer, tmp_path, resume=True)
 
 
 def test_gradients_that_are_not_finite_move_nothing(tmp_path: Path) -> None:
