@@ -39,7 +39,13 @@ def train(
     nproc: Annotated[int, typer.Option(help="Processes on this machine (one per GPU).")] = 1,
     nnodes: Annotated[int, typer.Option(help="Machines that train together.")] = 1,
     rendezvous: Annotated[str | None, typer.Option(help="host:port where they meet.")] = None,
-    resume: Annotated[str | None, typer.Option(help="MLflow run id to go on with.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="MLflow run id to go on with; settings given beside it replace its."),
+    ] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only check, open the run and write its job down.")
+    ] = False,
     max_minutes: Annotated[float | None, typer.Option(help="Stop in time.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the configuration.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("runs"),
@@ -62,6 +68,7 @@ def train(
                 nnodes=nnodes,
                 rendezvous=rendezvous,
                 resume=resume,
+                prepare=prepare,
                 max_minutes=max_minutes,
                 seed=seed,
                 out=str(out),
@@ -71,6 +78,14 @@ def train(
     def tell(r: dict[str, Any]) -> list[str]:
         from flows.tracking import ui_command
 
+        if r.get("prepared"):
+            return [
+                f"Prepared run {r['run_id']}: {r['job']}.",
+                f"Next: skyscale train --store {store} --resume {r['run_id']}, or torchrun "
+                f"-m flows.train_worker {r['job']} on every machine",
+            ]
+        if r.get("led_elsewhere"):
+            return [f"Run {r['run_id']}: done on this machine."]
         lines = [f"Run {r['run_id']}, model {r['model_uri']}."]
         for split in ("val", "test"):
             if s := r.get(split):

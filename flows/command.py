@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +32,8 @@ def run_command(
     prepare_environment(quiet=quiet and not debug)
     tell_people()
     try:
-        result = work()
+        with _stopped_like_by_ctrl_c():
+            result = work()
     except KeyboardInterrupt:
         say("stopped; what was finished is kept, the same command goes on from there")
         raise typer.Exit(1) from None
@@ -42,6 +46,23 @@ def run_command(
         return
     for line in tell(result):
         typer.echo(line)
+
+
+@contextmanager
+def _stopped_like_by_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM, the signal of schedulers and init systems, clean up as Ctrl-C does.
+
+    Its default would leave servers and ranks that the command has started behind.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> int:

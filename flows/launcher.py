@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flows.errors import FlowError
 from flows.settings import usable_cores, worker_environment
 
 # Ranks that outlive their parent would train on as orphans (Linux, prctl(2)).
 _PR_SET_PDEATHSIG = 1
+# Prefect kills a cancelled flow 30 s after asking it to stop; a rank that was asked saves itself
+# after the step that it is in.
+_GRACE_S = 25.0
+# torchrun (2.13) would give ranks that it starts again the store of the ranks before them, where
+# they read each other's old addresses and wait for ever.
+_TORCHRUN = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def launch_ranks(
@@ -40,15 +47,17 @@ def launch_ranks(
     Yields
     ------
     dict
-        What rank 0 reports: JSON lines on its standard output.
+        What rank 0 reports, if it is one of these: JSON lines on its standard output.
 
     Raises
     ------
     FlowError
-        When the ranks fail, with the last lines of their log.
+        When the ranks fail, with what rank 0 says of it, or the last line of their log; when
+        someone stopped them.
     """
     command = _command(job, nproc, nnodes, rendezvous)
     threads = max(1, usable_cores() // nproc)
+    last: dict[str, Any] = {}
     with (
         log.open("a") as record,
         subprocess.Popen(
@@ -56,7 +65,7 @@ def launch_ranks(
             stdout=subprocess.PIPE,
             stderr=record,
             text=True,
-            env=worker_environment(threads),
+            env={**_TORCHRUN, **worker_environment(threads)},
             start_new_session=True,
             preexec_fn=die_with_parent,
         ) as process,
@@ -66,14 +75,31 @@ def launch_ranks(
             for line in process.stdout:
                 record.write(line)
                 record.flush()
-                if line.startswith("{"):
-                    yield json.loads(line)
+                if (event := _event(line)) is None:
+                    continue
+                last = event
+                if "failed" in event:  # torchrun would try again, and it would fail again
+                    raise FlowError(f"training failed: {event['failed']} (log: {log})")
+                if "say" in event:
+                    yield event
         except BaseException:
-            _stop(process)
+            _stop(process, record)
             raise
         status = process.wait()
-    if status != 0:
-        raise FlowError(f"training failed (status {status}): {_last_words(log)} (log: {log})")
+    if status == 0:
+        return
+    if last.get("stopped"):
+        raise FlowError("training was stopped; its state is saved")
+    raise FlowError(f"training failed (status {status}): {_last_words(log)} (log: {log})")
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What rank 0 reports; None for what libraries print."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def _command(job: Path, nproc: int, nnodes: int, rendezvous: str | None) -> list[str]:
@@ -100,16 +126,16 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _stop(process: subprocess.Popen[str], grace_s: float = 20.0) -> None:
-    """Ask, then insist."""
-    if process.poll() is not None:
-        return
-    process.terminate()
+def _stop(process: subprocess.Popen[str], record: TextIO) -> None:
+    """Ask the ranks to save themselves, then insist; what they still say is kept."""
+    if process.poll() is None:
+        process.terminate()
     try:
-        process.wait(grace_s)
+        said, _ = process.communicate(timeout=_GRACE_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        os.killpg(process.pid, signal.SIGKILL)  # torchrun and its ranks are of one session
+        said, _ = process.communicate()
+    record.write(said or "")
 
 
 def _last_words(log: Path) -> str:

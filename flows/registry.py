@@ -87,6 +87,23 @@ def _download(uri: str) -> str:
         raise FlowError(f"{uri}: its files cannot be had ({error})") from error
 
 
+def find_version(run_id: str, weights_sha256: str) -> str | None:
+    """The version that holds a run's generator and was judged already, if there is one.
+
+    A run that is resumed after its end, only to send what a tracker had missed, must not appear
+    twice.
+    """
+    found = mlflow_client().search_model_versions(f"run_id = '{run_id}'")
+    judged = [
+        str(version.version)
+        for version in found
+        if version.name == MODEL_NAME
+        and version.tags.get("weights_sha256") == weights_sha256
+        and "promotion" in version.tags
+    ]
+    return judged[0] if judged else None
+
+
 def register(run_id: str, tags: dict[str, Any]) -> str:
     """Register the generator of a run as a new version with the alias ``challenger``.
 

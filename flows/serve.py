@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from flows.console import say
@@ -34,7 +33,6 @@ def serve(folder: Path, *, prefect_port: int, mlflow_port: int) -> dict[str, Any
     prefect_url = f"http://127.0.0.1:{prefect_port}"
     mlflow_url = f"http://127.0.0.1:{mlflow_port}"
     environment = server_environment(folder, f"{prefect_url}/api", mlflow_url)
-    signal.signal(signal.SIGTERM, _interrupt)
     with ExitStack() as stack:
 
         def start(name: str, *command: str) -> subprocess.Popen[bytes]:
@@ -73,10 +71,6 @@ def _insist_on_free_port(port: int, option: str) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UsageError(f"port {port} is in use on this machine; choose another by {option}")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @contextmanager

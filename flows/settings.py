@@ -63,6 +63,8 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Its client would print addresses between what `--json` prints.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The ephemeral server migrates its database the first time, which takes longer than 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     # SQLite stalls under many small writes unless they come in batches.

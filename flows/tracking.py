@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
+from flows.console import LOGGER
+from flows.errors import FlowError
 from flows.settings import read_surroundings
 
 EXPERIMENT = "skyscale"
@@ -24,6 +23,37 @@ def mlflow_client() -> Any:
     uri = read_surroundings().mlflow_uri
     mlflow.set_tracking_uri(uri)
     return MlflowClient(tracking_uri=uri)
+
+
+def check_reachable() -> None:
+    """Fail soon and in one sentence when there is no tracking server where one should be.
+
+    MLflow's client alone would go on asking for minutes.
+
+    Raises
+    ------
+    FlowError
+    """
+    import requests
+
+    uri = read_surroundings().mlflow_uri
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=10)
+    except requests.RequestException as error:
+        raise FlowError(
+            f"MLflow at {uri} cannot be reached ({type(error).__name__}): start it, or leave "
+            "MLFLOW_TRACKING_URI unset to track in a file"
+        ) from error
+
+
+def trouble() -> tuple[type[Exception], ...]:
+    """What calls of a tracker that is away raise, our own `check_reachable` included."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
+
+    return (FlowError, MlflowException, OSError, OperationalError)
 
 
 def start_run(name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
@@ -77,9 +107,29 @@ def describe_run(run_id: str, markdown: str) -> None:
     mlflow_client().set_tag(run_id, "mlflow.note.content", markdown)
 
 
-def end_run(run_id: str, *, failed: bool = False) -> None:
-    """Close a run."""
-    mlflow_client().set_terminated(run_id, "FAILED" if failed else "FINISHED")
+def reopen_run(run_id: str, tags: Mapping[str, str]) -> None:
+    """Go on with a run: its status is RUNNING again; tags are added."""
+    client = mlflow_client()
+    client.update_run(run_id, status="RUNNING")
+    for name, value in tags.items():
+        client.set_tag(run_id, name, value)
+
+
+def end_run(run_id: str, *, status: str = "FINISHED") -> None:
+    """Close a run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+    mlflow_client().set_terminated(run_id, status)
+
+
+def set_status(run_id: str, status: str) -> None:
+    """Say how a run stands, if the tracker is there; what ends should not fail for that."""
+    try:
+        check_reachable()
+        if status in ("FINISHED", "FAILED", "KILLED"):
+            end_run(run_id, status=status)
+        else:
+            mlflow_client().update_run(run_id, status=status)
+    except trouble() as error:
+        LOGGER.warning("MLflow was not told that run %s is %s (%s)", run_id, status, error)
 
 
 def log_files(run_id: str, files: Mapping[str, Path]) -> None:
@@ -102,92 +152,23 @@ def log_files(run_id: str, files: Mapping[str, Path]) -> None:
 _SUMS = ("squared_error", "values", "hf_power")
 
 
-def log_metrics(run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
-    """Log a batch of metrics, leaving out what is not finite and what is only for pooling."""
-    import math
+def curves(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics for people to look at: numbers that are finite, and not only for pooling."""
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and math.isfinite(value) and not name.endswith(_SUMS)
+    }
 
+
+def log_metrics(run_id: str, metrics: Mapping[str, Any], step: int = 0) -> None:
+    """Log a batch of metrics now, leaving out what is for nobody to look at."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    entries = [
-        Metric(name, float(value), now, step)
-        for name, value in metrics.items()
-        if isinstance(value, int | float) and math.isfinite(value) and not name.endswith(_SUMS)
-    ]
+    entries = [Metric(name, value, now, step) for name, value in curves(metrics).items()]
     if entries:
         mlflow_client().log_batch(run_id, metrics=entries)
-
-
-@dataclass(frozen=True)
-class _Job:
-    metrics: dict[str, float]
-    step: int
-    picture: tuple[str, bytes] | None = None
-
-
-class RunLogger:
-    """Logs to a run from a thread of its own, so that training never waits for the tracker.
-
-    Parameters
-    ----------
-    run_id : str
-
-    Raises
-    ------
-    Exception
-        `close` raises what the thread met, for lost metrics must not pass in silence.
-    """
-
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._drain, name="run-logger", daemon=True)
-        self._thread.start()
-
-    def metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Queue metrics at a step."""
-        self._queue.put(_Job(dict(metrics), step))
-
-    def picture(self, path: str, png: bytes, step: int) -> None:
-        """Queue a picture, to be logged under an artifact path."""
-        self._queue.put(_Job({}, step, (path, png)))
-
-    def close(self) -> None:
-        """Wait until all is logged."""
-        self._queue.put(None)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _drain(self) -> None:
-        while (job := self._queue.get()) is not None:
-            try:
-                self._log(job)
-            except Exception as error:  # told at close; training goes on meanwhile
-                self._error = error
-
-    def _log(self, job: _Job) -> None:
-        if job.metrics:
-            log_metrics(self._run_id, job.metrics, job.step)
-        if job.picture is not None:
-            log_bytes(self._run_id, *job.picture)
-
-
-def log_bytes(run_id: str, path: str, content: bytes) -> None:
-    """Log bytes as an artifact file."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / Path(path).name
-        file.write_bytes(content)
-        parent = str(Path(path).parent)
-        mlflow_client().log_artifact(run_id, str(file), None if parent == "." else parent)
-
-
-def log_json(run_id: str, path: str, value: Any) -> None:
-    """Log a value as a JSON artifact."""
-    log_bytes(run_id, path, json.dumps(value, indent=2, default=str).encode())
 
 
 def ui_command() -> str:

@@ -5,31 +5,55 @@ Rank 0 prints one JSON object a line for the flow to pass on, and logs to MLflow
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.run_logger import RunLogger
 from flows.settings import is_leading_rank, prepare_environment
-from flows.tracking import RunLogger
-from geo.pairstore.store import PairReader, PairStore
+from flows.system_metrics import system_reader
+from flows.train_evaluate import PairScore, evaluate_run
+from flows.train_folder import RunFolder, folder_of
+from geo.pairstore.store import PairStore
 from geo.pictures import training_strip
-from geo.scoring import score_pair
 from models.config import TrainConfig
 from models.data import PairSpec
-from models.evaluate import Evaluation, evaluate
-from models.predict import Predictor
-from models.trainer import TrainResult, train
+from models.errors import ModelError
+from models.evaluate import Evaluation
+from models.trainer import train
+
+_STOPPED = 3  # exit status
+# Each may be overridden by the user's environment.
+_DEFAULTS = {
+    # Requests to MLflow are tried again by `RunLogger`, in order and without end; its client
+    # would keep the thread for four minutes with each.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # Say what is wrong between GPUs; and end a rank whose peer is gone, so that torchrun can start
+    # all of them again, instead of waiting for it.
+    "NCCL_DEBUG": "WARN",
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+}
 
 
 class Reporter:
-    """Passes what the trainer says on to MLflow and to the flow."""
+    """Passes what the trainer says on to MLflow and to the flow.
 
-    def __init__(self, run_id: str, bands: tuple[str, ...]) -> None:
-        self._logger = RunLogger(run_id)
+    Parameters
+    ----------
+    run_id : str
+    folder : RunFolder
+    bands : tuple of str
+    """
+
+    def __init__(self, run_id: str, folder: RunFolder, bands: tuple[str, ...]) -> None:
+        self._logger = RunLogger(run_id, folder.spool, system=system_reader())
+        self._events = folder.events
         self._bands = bands
 
     def on_progress(
@@ -68,94 +92,83 @@ class Reporter:
         """Nothing to log: a checkpoint is for resuming, on this disk."""
 
     def on_event(self, *, step: int, text: str) -> None:
-        """Say what a person should know."""
+        """Say what a person should know, and write it down."""
         tell(text)
+        with contextlib.suppress(OSError), self._events.open("a") as file:
+            file.write(f"step {step}: {text}\n")
 
-    def close(self) -> None:
-        """Wait until MLflow has it all."""
-        self._logger.close()
+    def close(self, *, patience_s: float) -> None:
+        """Let MLflow have it all, if it is there; say what it does not have."""
+        left = self._logger.close(patience_s=patience_s)
+        if left is not None:
+            tell(left)
 
 
 def tell(text: str) -> None:
     """Say a line to the flow."""
-    sys.stdout.write(json.dumps({"say": text}) + "\n")
+    _write({"say": text})
+
+
+def _write(event: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
 
 
 def main(path: str) -> int:
     """Run a job; the exit status is 0 when training has finished."""
     prepare_environment(quiet=True)
-    job = json.loads(Path(path).read_text())
-    config = TrainConfig.from_dict(job["config"])
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    try:
+        return _run(json.loads(Path(path).read_text()))
+    except ModelError as error:
+        if is_leading_rank():
+            _write({"failed": str(error)})
+        raise
+
+
+def _run(job: Mapping[str, Any]) -> int:
     store = PairStore.open(job["store"])
     version = job["store_version"]
-    folder = Path(job["folder"])
+    folder = folder_of(job)
     spec = PairSpec(
         bands=store.config.bands,
         scale=store.config.scale,
         data_range=store.config.data_range,
         dtype=store.config.dtype,
     )
-    score = partial(score_pair, scale=spec.scale, data_range=spec.data_range)
+    score = PairScore(scale=spec.scale, data_range=spec.data_range)
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     leads = is_leading_rank()
-    reporter = Reporter(job["run_id"], spec.bands) if leads else None
+    reporter = Reporter(job["run_id"], folder, spec.bands) if leads else None
     training = store.reader("train", version=version)
     try:
         result = train(
-            config,
+            TrainConfig.from_dict(job["config"]),
             train_pairs=training,
             groups=training.groups,
             val_pairs=store.reader("val", version=version),
             spec=spec,
             score=score,
-            folder=folder,
+            folder=folder.path,
             listener=reporter,
             resume=True,
             stop=lambda: bool(stopping),
             store_version=str(version),
             store_digest=job["store_digest"],
         )
+        if leads and result.stopped_by != "request":
+            evaluate_run(job, store, score, result, tell)
     finally:
         if reporter is not None:
-            reporter.close()
+            # Who asks to stop will not wait for a tracker; what it lacks is kept.
+            reporter.close(patience_s=3.0 if stopping else 30.0)
     if result.stopped_by == "request":
-        tell("stopped on request; the state is saved")
-        return 3
-    if leads:
-        _evaluate(job, store, spec, score, result)
+        if leads:
+            _write({"stopped": True})
+        return _STOPPED
     return 0
-
-
-def _evaluate(
-    job: Mapping[str, Any], store: PairStore, spec: PairSpec, score: Any, result: TrainResult
-) -> None:
-    """Score validation and test pairs, and the champion on the same test pairs."""
-    mine = Predictor(result.generator)
-    scores: dict[str, Any] = {"parameters": result.parameters}
-    test = store.reader("test", version=job["store_version"])
-    scores["val"] = _score(mine, store.reader("val", version=job["store_version"]), score)
-    scores["test"] = _score(mine, test, score)
-    if job["champion"]:
-        champion = Predictor(job["champion"])
-        comparable = (champion.scale, champion.bands) == (spec.scale, spec.bands)
-        scores["champion"] = _score(champion, test, score) if comparable else None
-    for split in ("val", "test"):
-        if found := scores[split]:
-            tell(
-                f"{split}: PSNR {found['psnr_db']:.2f} dB, bicubic "
-                f"{found['bicubic_psnr_db']:.2f} dB, gain {found['gain_db']:+.2f} dB "
-                f"over {found['pairs']} pairs"
-            )
-    (Path(job["folder"]) / "evaluation.json").write_text(json.dumps(scores, indent=2))
-
-
-def _score(predictor: Predictor, pairs: PairReader, score: Any) -> dict[str, Any] | None:
-    if not len(pairs):
-        return None
-    evaluation = evaluate(predictor, pairs, score)
-    return {**evaluation.scores, "pairs": evaluation.pairs}
 
 
 if __name__ == "__main__":

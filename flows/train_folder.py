@@ -1,0 +1,82 @@
+"""What lies where in the folder of a training run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Folder of a run, beside it only ``checkpoints/``, which the trainer keeps.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @property
+    def job(self) -> Path:
+        """What the ranks are to do, as JSON."""
+        return self.path / "job.json"
+
+    @property
+    def log(self) -> Path:
+        """All that the ranks print."""
+        return self.path / "ranks.log"
+
+    @property
+    def spool(self) -> Path:
+        """Metrics and pictures, sent and not yet sent."""
+        return self.path / "tracking"
+
+    @property
+    def events(self) -> Path:
+        """What happened that a person should know: rollbacks, broken pairs."""
+        return self.path / "events.txt"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores on held-out ground, once the run has finished."""
+        return self.path / "evaluation.json"
+
+    @property
+    def generator(self) -> Path:
+        """The exported generator."""
+        return self.path / "generator"
+
+    @property
+    def card(self) -> Path:
+        """What the generator is for, how good it is, what it cannot do."""
+        return self.generator / "README.md"
+
+    @property
+    def curves(self) -> Path:
+        """Learning curves as a picture."""
+        return self.path / "curves.png"
+
+    def read_evaluation(self) -> dict[str, Any]:
+        """The evaluation, as the ranks wrote it."""
+        return dict(json.loads(self.evaluation.read_text()))
+
+    def is_finished(self, config: Mapping[str, Any]) -> bool:
+        """Whether nothing is left to train with these settings."""
+        return self.evaluation.exists() and self.read_evaluation().get("config") == config
+
+
+def folder_of(job: Mapping[str, Any]) -> RunFolder:
+    """Folder of a job."""
+    return RunFolder(Path(job["folder"]))
+
+
+def write_text_whole(file: Path, text: str) -> None:
+    """Write a file that is there as a whole or not at all."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, file)

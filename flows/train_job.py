@@ -1,0 +1,329 @@
+"""What a training run is to do: settled, checked and written down before its ranks start."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect.runtime import flow_run
+
+from flows import registry, tracking
+from flows.code_version import code_tags
+from flows.console import say
+from flows.errors import FlowError, UsageError
+from flows.train_checks import check_devices, check_machines, check_networks, check_pairs
+from flows.train_folder import RunFolder, write_text_whole
+from models.config import TrainConfig
+from models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from geo.pairstore.store import PairStore
+
+# Passes over the pairs after which the default phases end. On a few hundred pairs held-out scores
+# fall again soon after this many.
+_MOST_EPOCHS = {"content_steps": 120, "adversarial_steps": 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlowConfig:
+    """Parameters of the flow.
+
+    Parameters
+    ----------
+    store : str
+        Folder of the pair store.
+    store_version : str, optional
+        Number or tag; the newest by default.
+    config : str, optional
+        TOML file of training settings (see ``models/config.py``).
+    settings : dict
+        Training settings that override the file.
+    balance : float, optional
+        From 0, pairs as often as they are, to 1, all categories equally often.
+    nproc, nnodes : int
+        Processes on this machine, and machines.
+    rendezvous : str, optional
+        ``host:port`` where the machines meet.
+    resume : str, optional
+        MLflow run id to go on with; settings given beside it replace those of the run.
+    prepare : bool
+        Only check everything, open the run and write its job down.
+    max_minutes : float, optional
+        Stop in time; both phases shrink into it.
+    seed : int, optional
+    out : str
+        Folder of checkpoints, one subfolder for each run.
+    """
+
+    store: str
+    store_version: str | None = None
+    config: str | None = None
+    balance: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    nproc: int = 1
+    nnodes: int = 1
+    rendezvous: str | None = None
+    resume: str | None = None
+    prepare: bool = False
+    max_minutes: float | None = None
+    seed: int | None = None
+    out: str = "runs"
+
+
+def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
+    """Check everything, open or reopen the run, and write its job down for the ranks.
+
+    Returns
+    -------
+    dict
+        ``run_id``, ``store``, ``store_version``, ``store_digest``, ``data`` (bands, scale, chips
+        by split and category), ``config``, ``folder``, ``champion``, ``code``,
+        ``flow_run``.
+
+    Raises
+    ------
+    UsageError, FlowError
+        In one sentence, before any run is opened.
+    """
+    from geo.pairstore.store import PairStore
+
+    check_machines(
+        nproc=config.nproc,
+        nnodes=config.nnodes,
+        rendezvous=config.rendezvous,
+        joins=config.resume is not None,
+    )
+    store = PairStore.open(config.store)
+    if begun := config.resume or _begun_before(config):
+        return _go_on(config, begun, store)
+    summary = store.summary(store.tags.resolve(config.store_version))
+    settings = read_settings(config, summary["splits"].get("train", 0))
+    _check(config, settings, store, summary["splits"])
+    tracking.check_reachable()
+    return _begin(config, settings, store, summary)
+
+
+def _begun_before(config: TrainFlowConfig) -> str | None:
+    """The run that this same Prefect flow run has opened before it was tried again."""
+    if (flow_run.run_count or 1) < 2:
+        return None
+    for file in Path(config.out).glob("*/job.json"):
+        job = json.loads(file.read_text())
+        if job.get("flow_run") == flow_run.id:
+            return str(job["run_id"])
+    return None
+
+
+def read_settings(config: TrainFlowConfig, pairs: int) -> TrainConfig:
+    """Training settings: the file, what overrides it, and a bound on passes over few pairs.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or a setting cannot be.
+    """
+    values = _given(config)
+    settings = _settings(values)
+    most = {
+        name: -(-epochs * pairs // settings.batch_size)
+        for name, epochs in _MOST_EPOCHS.items()
+        if name not in values
+    }
+    shorter = {name: n for name, n in most.items() if 0 < n < getattr(settings, name)}
+    if shorter:
+        told = ", ".join(f"{name} {n}" for name, n in shorter.items())
+        say(f"train: phases bounded by passes over the {pairs} pairs, against overfitting: {told}")
+    return _settings(settings.to_dict() | shorter)
+
+
+def _given(config: TrainFlowConfig) -> dict[str, Any]:
+    """Settings that the user has given."""
+    values: dict[str, Any] = {}
+    if config.config:
+        try:
+            values = tomllib.loads(Path(config.config).read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"{config.config}: {error}") from error
+    values |= config.settings
+    for name in ("max_minutes", "seed", "balance"):
+        if (value := getattr(config, name)) is not None:
+            values[name] = value
+    return values
+
+
+def _settings(values: Mapping[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig.from_dict(values)
+    except ConfigError as error:
+        raise UsageError(f"training settings: {error}") from error
+
+
+def _check(
+    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, splits: Mapping[str, int]
+) -> None:
+    world = config.nproc * config.nnodes
+    check_pairs(config.store, splits, settings, world=world)
+    check_networks(settings, store.config)
+    if not config.prepare:  # others train what is only prepared here
+        check_devices(settings, config.nproc)
+    if not splits.get("test"):
+        say(
+            "train: no test pairs, so no test scores; a smaller --split-block at ingest gives "
+            "small regions held-out ground"
+        )
+
+
+def _begin(
+    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Open a new run."""
+    splits, code = summary["splits"], code_tags()
+    champion = registry.champion()
+    run_id = tracking.start_run(
+        f"train {store.place.name}",
+        tags={
+            "stage": "train",
+            "store": store.url,
+            "store_version": str(summary["version"]),
+            "store_digest": summary["digest"],
+            **code,
+        },
+        params={
+            "store_version": summary["version"],
+            "store_digest": summary["digest"],
+            "pairs": splits,
+            "scale": summary["scale"],
+            "lr_size": summary["lr_size"],
+            "data_range": summary["data_range"],
+            "bands": ",".join(summary["bands"]),
+            "ranks": config.nproc * config.nnodes,
+            **settings.to_dict(),
+        },
+    )
+    _log_dataset(run_id, store, summary)
+    _keep_version(store, run_id, summary["version"])
+    folder = RunFolder((Path(config.out) / run_id).resolve())
+    job = {
+        "run_id": run_id,
+        "store": store.url,
+        "store_version": summary["version"],
+        "store_digest": summary["digest"],
+        "data": {
+            key: summary[key]
+            for key in ("bands", "scale", "lr_size", "data_range", "splits", "balance")
+        },
+        "config": settings.to_dict(),
+        "folder": str(folder.path),
+        "champion": champion.folder if champion else None,
+        "code": code,
+        "flow_run": flow_run.id,
+    }
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_text_whole(folder.job, json.dumps(job, indent=2))
+    say(
+        f"train: run {run_id}; {splits.get('train', 0)} training, {splits.get('val', 0)} "
+        f"validation, {splits.get('test', 0)} test pairs (store version {summary['version']})"
+    )
+    return job
+
+
+def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, Any]:
+    """Reopen a run, with its own data and, but for what is given anew, its own settings."""
+    folder = RunFolder((Path(config.out) / run_id).resolve())
+    if not folder.job.exists():
+        raise FlowError(f"{folder.job}: no such run to go on with; --out says where runs are kept")
+    job: dict[str, Any] = json.loads(folder.job.read_text())
+    splits = _same_data(config, job, store)
+    given = _given(config)
+    settings = _settings(_merged(job["config"], given))
+    _check(config, settings, store, splits)
+    changed = _changes(job["config"], settings.to_dict())
+    job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
+    write_text_whole(folder.job, json.dumps(job, indent=2))
+    tags = {"resumed": datetime.now(UTC).isoformat(timespec="seconds")}
+    if changed:
+        tags["settings_changed"] = json.dumps(changed)
+        say(f"train: changed settings: {', '.join(f'{k} {v}' for k, v in changed.items())}")
+    try:
+        tracking.check_reachable()
+        tracking.reopen_run(run_id, tags)
+    except tracking.trouble() as error:
+        say(f"train: {error}; what this run has to tell is kept until MLflow is back")
+    say(f"train: going on with run {run_id}")
+    return job
+
+
+def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, int]:
+    """Refuse pairs that the run was not trained on; returns its splits."""
+    run, was = job["run_id"], job.get("data")
+    if was is not None:
+        now = {"scale": store.config.scale, "bands": list(store.config.bands)}
+        other = [f"{key} {_plain(now[key])}" for key in now if now[key] != was[key]]
+        if other:
+            wanted = ", ".join(f"{key} {_plain(was[key])}" for key in now)
+            raise FlowError(
+                f"{config.store} has {', '.join(other)}, but run {run} was trained on {wanted}: "
+                f"give its own store, {job['store']}, or start a new run"
+            )
+    if config.store_version is not None and (
+        store.tags.resolve(config.store_version) != job["store_version"]
+    ):
+        raise FlowError(
+            f"run {run} is trained on version {job['store_version']} of its store, not on "
+            f"{config.store_version}: leave --store-version out or start a new run"
+        )
+    summary = store.summary(job["store_version"])
+    if summary["digest"] != job["store_digest"]:
+        raise FlowError(
+            f"version {job['store_version']} of {config.store} holds other pairs than run {run} "
+            f"was trained on: give its own store, {job['store']}, or start a new run"
+        )
+    return dict(summary["splits"])
+
+
+def _plain(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, the new ones before the old ones."""
+    merged = dict(old)
+    for key, value in new.items():
+        before = old.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]  # a mapping
+    return merged
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in new.items() if old.get(key) != value}
+
+
+def _keep_version(store: PairStore, run_id: str, version: int) -> None:
+    """Tag the version, so that nothing removes what this run was trained on."""
+    from geo.errors import StoreError
+
+    try:
+        store.tags.add(f"train-{run_id[:12]}", version)
+    except StoreError as error:  # for example, whoever trains may only read
+        say(f"train: version {version} is not tagged and may be expired ({error})")
+
+
+def _log_dataset(run_id: str, store: PairStore, summary: Mapping[str, Any]) -> None:
+    """Say in MLflow which data the run sees, as a dataset with the store's digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=store.place.name,
+        digest=str(summary["digest"])[:36],
+        source_type="skyscale-pair-store",
+        source=json.dumps({"path": store.url, "version": summary["version"]}),
+        profile=json.dumps({"pairs": summary["pairs"], "splits": summary["splits"]}),
+    )
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    tracking.mlflow_client().log_inputs(run_id, inputs)
