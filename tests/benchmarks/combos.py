@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two resolutions": {"discriminator": {"name": "patchgan", "resolutions": 2}},
     "R1 + R2": {"r1": 1.0, "r2": 1.0},
     "unrolled once": {"unroll_steps": 1},
-    "smoothed labels": {"label_smoothing": 0.1},
+    "smoothed labels": {"objective": "non_saturating", "label_smoothing": 0.1},
     "all losses": {
         "losses": {"ssim": 0.1, "frequency": 0.1, "total_variation": 0.01, "consistency": 0.5}
     },
