@@ -88,10 +88,29 @@ _QUIET = {
     "MLFLOW_CONFIGURE_LOGGING": "false",
 }
 
+# For the ranks of a training.
+_RANK = {
+    # Requests to MLflow are tried again by `RunLogger`, in order and without end; its client
+    # would keep the thread for four minutes with each.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # Say what is wrong between GPUs; and end a rank whose peer is gone, so that torchrun can start
+    # all of them again, instead of waiting for it.
+    "NCCL_DEBUG": "WARN",
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+}
+
 
 def prepare_environment(*, quiet: bool = False) -> None:
     """Set defaults for the libraries that read the environment when they are imported."""
     for name, value in (_DEFAULTS | (_QUIET if quiet else {})).items():
+        os.environ.setdefault(name, value)
+
+
+def prepare_rank_environment() -> None:
+    """Set defaults for what a training rank imports; each may be overridden."""
+    prepare_environment(quiet=True)
+    for name, value in _RANK.items():
         os.environ.setdefault(name, value)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.run_logger import RunLogger
-from flows.settings import is_leading_rank, prepare_environment
+from flows.settings import is_leading_rank, prepare_rank_environment
 from flows.system_metrics import system_reader
 from flows.train_evaluate import PairScore, evaluate_run
 from flows.train_folder import RunFolder, folder_of
@@ -28,17 +27,6 @@ from models.evaluate import Evaluation
 from models.trainer import train
 
 _STOPPED = 3  # exit status
-# Each may be overridden by the user's environment.
-_DEFAULTS = {
-    # Requests to MLflow are tried again by `RunLogger`, in order and without end; its client
-    # would keep the thread for four minutes with each.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    # Say what is wrong between GPUs; and end a rank whose peer is gone, so that torchrun can start
-    # all of them again, instead of waiting for it.
-    "NCCL_DEBUG": "WARN",
-    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
-}
 
 
 class Reporter:
@@ -116,9 +104,7 @@ def _write(event: Mapping[str, Any]) -> None:
 
 def main(path: str) -> int:
     """Run a job; the exit status is 0 when training has finished."""
-    prepare_environment(quiet=True)
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    prepare_rank_environment()
     try:
         return _run(json.loads(Path(path).read_text()))
     except ModelError as error:
