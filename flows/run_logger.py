@@ -17,6 +17,8 @@ Send = Callable[[str, Spool, list[Entry]], None]
 
 _TOGETHER = 200  # lines of metrics in one request: MLflow takes up to 1000 points
 _LONGEST_PAUSE_S = 60.0
+# A request costs about as much for one line as for many, and takes its time from training.
+_PACE_S = 5.0
 # Names of what is wrong with an entry itself. All else may be different another time: a proxy that
 # stands in for a server under repair answers with almost any status.
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
@@ -38,9 +40,9 @@ class RunLogger:
 
     Notes
     -----
-    Entries are sent in order, with the time and step of when they were said. When one cannot be
-    sent, its lane pauses, each time twice as long, up to a minute. An entry that MLflow refuses for
-    what it is, is left out and counted.
+    Entries are sent in order, with the time and step of when they were said, metrics of a few
+    seconds together. When one cannot be sent, its lane pauses, each time twice as long, up to a
+    minute. An entry that MLflow refuses for what it is, is left out and counted.
     """
 
     def __init__(
@@ -119,13 +121,16 @@ class RunLogger:
             if self._system is not None and now >= next_look and not closing:
                 self._look(self._system)
                 next_look = now + self._system_every_s
-            done = [self._advance(lane) for lane in LANES if now >= self._next_try[lane]]
+            due = [lane for lane in LANES if now >= self._next_try[lane]]
+            if closing:  # no more lines to wait for; only for a tracker in trouble
+                due += [lane for lane in LANES if lane not in due and lane not in self._troubles]
+            done = [self._advance(lane) for lane in due]
             if any(done):
                 self._give_up = time.monotonic() + self._patience_s
                 continue
             if closing and (not self._troubles or time.monotonic() >= self._give_up):
                 return
-            waits = [max(0.0, self._next_try[lane] - now) for lane in self._troubles]
+            waits = [at - now for at in self._next_try.values() if at > now]
             if self._system is not None:
                 waits.append(max(0.0, next_look - now))
             if closing:
@@ -156,6 +161,8 @@ class RunLogger:
             return False
         self._troubles.pop(lane, None)
         self._pauses[lane] = 0.0
+        if lane == "metrics" and entries and len(entries) < _TOGETHER:
+            self._next_try[lane] = time.monotonic() + _PACE_S
         return bool(entries)
 
     def _send_or_refuse(self, lane: Lane, entries: list[Entry]) -> None:

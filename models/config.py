@@ -230,7 +230,7 @@ class TrainConfig:
     content_time_share: float = 0.7
     val_every: int = 1_000
     checkpoint_every: int = 1_000
-    log_every: int = 50
+    log_every: int = 100
     val_pairs: int = 64
     psnr_cost_db: float = 0.9
     precision: str = "auto"

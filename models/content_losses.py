@@ -269,19 +269,25 @@ class ContentLosses(nn.Module):
         self.network = network
 
     def forward(
-        self, sr: Tensor, hr: Tensor, valid: Tensor, lr: Tensor
+        self, sr: Tensor, hr: Tensor, valid: Tensor, lr: Tensor, unit: Tensor | float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum, and each loss by name before it is weighted.
 
         Parameters
         ----------
         sr, hr : Tensor
-            [N, C, s*h, s*w], in units of the spread.
+            [N, C, s*h, s*w].
         valid : Tensor
             [N, 1, s*h, s*w], 1 or 0.
         lr : Tensor
-            [N, C, h, w], in units of the spread.
+            [N, C, h, w].
+        unit : Tensor or float
+            What counts as one in the images.
         """
+        if self.weights.keys() == {"l1"}:  # the default: one number to divide instead of all pixels
+            part = l1(sr, hr, valid) / unit
+            return self.weights["l1"] * part.sum(), {"l1": part.sum()}
+        sr, hr, lr = sr / unit, hr / unit, lr / unit
         parts = {
             name: loss(sr, hr, valid)
             for name, loss in CONTENT_LOSSES.items()

@@ -1,11 +1,8 @@
-"""Pairs in, mini-batches out: crops, flips, scaling, and reading ahead of the training step."""
+"""Pairs in, mini-batches out: crops and flips."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import Order, look_of_sample, sample_numbers, shift_of_batch
+from models.sampler import Look, Order, look_of_batch, looks_of_samples, sample_numbers
 
 Window = tuple[int, int, int]
 """First row, first column and side of a square, in LR pixels."""
@@ -172,12 +169,23 @@ class PairSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A mini-batch in reflectance."""
+    """A mini-batch as it is stored; `models.step.Tensors` makes reflectance of it.
 
-    lr: _Floats  # [n, C, p, p]
-    hr: _Floats  # [n, C, s*p, s*p], 0 where not valid
-    valid: _Floats  # [n, 1, s*p, s*p], 1 or 0
+    On a CPU, what makes mini-batches takes its time from the training step, and more than its own.
+    So only what has to be done pair by pair is done here.
+    """
+
+    lr: npt.NDArray[Any]  # [n, C, p, p], DN
+    hr: npt.NDArray[Any]  # [n, C, s*p, s*p], DN, 0 where not valid
+    valid: npt.NDArray[np.bool_]  # [n, 1, s*p, s*p]
+    data_range: float  # DN that means reflectance one
+    swapped: bool  # rows and columns are still to be exchanged, in all images
     shift: tuple[int, int]  # rows and columns by which the discriminator sees it rolled
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images."""
+        return self.lr.nbytes + self.hr.nbytes + self.valid.nbytes
 
 
 def check_pairs(source: PairSource, spec: PairSpec, *, what: str) -> tuple[int, int]:
@@ -304,29 +312,38 @@ class BatchMaker:
     def __call__(self, number: int) -> Batch:
         """Mini-batch `number` of the run, or this rank's part of it."""
         samples = sample_numbers(number, self._batch_size, rank=self._rank, world=self._world)
-        looks = [look_of_sample(self._seed, sample) for sample in samples]
-        windows = [self._window(look) for look in looks]
+        (h, w), p = self._chip, self._patch
+        looks = looks_of_samples(self._seed, samples, h - p + 1, w - p + 1)
+        windows = [(look.row, look.col, p) for look in looks]
         indices = [self._order(sample) for sample in samples]
         pairs = self._source.read(indices, windows)
-        count, bands, p = len(samples), len(self._spec.bands), self._patch
+        count, bands = len(samples), len(self._spec.bands)
         fine = p * self._spec.scale
-        lr = np.empty((count, bands, p, p), np.float32)
-        hr = np.empty((count, bands, fine, fine), np.float32)
-        valid = np.empty((count, 1, fine, fine), np.float32)
+        dtype = _common_dtype(pairs)
+        lr = np.empty((count, bands, p, p), dtype)
+        hr = np.empty((count, bands, fine, fine), dtype)
+        valid = np.ones((count, 1, fine, fine), np.bool_)
         for place, (look, pair) in enumerate(zip(looks, pairs, strict=True)):
             self._check_crop(pair)
-            lr[place], hr[place], valid[place, 0] = _turned(pair, look)
-        lr /= self._spec.data_range
-        hr /= self._spec.data_range
-        # Outside the valid pixels there may be anything, even NaN, which a mask of zeros keeps.
-        np.copyto(hr, 0, where=valid == 0)
-        if not np.isfinite(lr.sum() + hr.sum()):
+            lr[place], hr[place] = _flipped(pair.lr, look), _flipped(pair.hr, look)
+            if not pair.valid.all():
+                valid[place, 0] = _flipped(pair.valid, look)
+                # Outside there may be anything, even NaN, which a mask of zeros would keep.
+                np.copyto(hr[place], 0, where=~valid[place])
+        if dtype.kind == "f" and not np.isfinite(lr.sum() + hr.sum()):
             self._leave_out_broken(indices, lr, hr, valid)
-        shift = shift_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
-        return Batch(lr=lr, hr=hr, valid=valid, shift=shift)
+        swapped, shift = look_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
+        return Batch(
+            lr=lr,
+            hr=hr,
+            valid=valid,
+            data_range=self._spec.data_range,
+            swapped=swapped,
+            shift=shift,
+        )
 
     def _leave_out_broken(
-        self, indices: Sequence[int], lr: _Floats, hr: _Floats, valid: _Floats
+        self, indices: Sequence[int], lr: _Floats, hr: _Floats, valid: npt.NDArray[np.bool_]
     ) -> None:
         """Take NaN and infinite values out of the loss, and remember whose they were.
 
@@ -338,15 +355,10 @@ class BatchMaker:
             if good.all():
                 continue
             self.broken.add(index)
-            valid[place] *= good
+            valid[place] &= good
             np.copyto(hr[place], 0, where=~good)
             if not drawn_from:
                 lr[place] = 0
-
-    def _window(self, look: np.random.Generator) -> Window:
-        """Where a crop lies; the first numbers that a look gives."""
-        (h, w), p = self._chip, self._patch
-        return int(look.integers(h - p + 1)), int(look.integers(w - p + 1)), p
 
     def _check_crop(self, pair: PairLike) -> None:
         p = self._patch
@@ -361,71 +373,18 @@ class BatchMaker:
         check_pair(pair, self._spec)
 
 
-def _turned(
-    crop: PairLike, look: np.random.Generator
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """A crop in one of the eight symmetries of a square."""
-    turns, mirror = int(look.integers(4)), bool(look.integers(2))
-    turned = [np.rot90(cut, turns, axes=(-2, -1)) for cut in (crop.lr, crop.hr, crop.valid)]
-    if mirror:
-        turned = [cut[..., ::-1] for cut in turned]
-    return turned[0], turned[1], turned[2]
+# What tensors can be made of without a copy; all else becomes float32.
+_TENSOR_DTYPES = frozenset({"uint8", "int8", "uint16", "int16", "int32", "float32"})
 
 
-class Prefetcher(Iterator[Batch]):
-    """Mini-batches from `first` on, made by a background thread a few ahead of their use.
+def _common_dtype(pairs: Sequence[PairLike]) -> np.dtype[Any]:
+    found = {image.dtype for pair in pairs for image in (pair.lr, pair.hr)}
+    (dtype,) = found if len(found) == 1 else {np.dtype(np.float32)}
+    return dtype if dtype.name in _TENSOR_DTYPES else np.dtype(np.float32)
 
-    numpy and the store's decoder leave the interpreter free most of the time, so a thread is
-    enough and nothing has to be sent between processes.
 
-    Attributes
-    ----------
-    waited_s : float
-        Seconds that the consumer stood waiting.
-    """
-
-    def __init__(self, make: BatchMaker, first: int, *, ahead: int = 4) -> None:
-        self.waited_s = 0.0
-        self._make = make
-        self._first = first
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=ahead)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Prefetcher:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __next__(self) -> Batch:
-        """Next mini-batch; an error of the thread is raised here."""
-        start = time.perf_counter()
-        item = self._ready.get()
-        self.waited_s += time.perf_counter() - start
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def close(self) -> None:
-        """Stop the thread, also when it waits for room."""
-        self._stopped.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
-        self._thread.join()
-
-    def _work(self) -> None:
-        number = self._first
-        while not self._stopped.is_set():
-            try:
-                item: Batch | BaseException = self._make(number)
-            except BaseException as error:
-                item = error
-            self._ready.put(item)
-            if isinstance(item, BaseException):
-                return
-            number += 1
+def _flipped(cut: npt.NDArray[Any], look: Look) -> npt.NDArray[Any]:
+    """A crop [..., p, p] as a view."""
+    if look.upside_down:
+        cut = cut[..., ::-1, :]
+    return cut[..., ::-1] if look.mirrored else cut

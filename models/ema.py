@@ -24,14 +24,16 @@ class EMA(Generic[_Network]):
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
+        self._means: list[torch.Tensor] = list(self.network.parameters())
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the weights of `network` as they are now."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
-        for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
-            mean.lerp_(now.detach(), 1 - decay)
+        # At once: on a CPU, calls for one tensor after the other took a thirtieth of all time.
+        now: list[torch.Tensor] = list(network.parameters())
+        torch._foreach_lerp_(self._means, now, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -20,7 +20,6 @@ from models.data import (
     CachedPairs,
     PairSource,
     PairSpec,
-    Prefetcher,
     band_statistics,
     check_pairs,
 )
@@ -34,6 +33,7 @@ from models.health import Sickness, Watch
 from models.listener import Listener
 from models.meter import Meter
 from models.predict import upsample
+from models.prefetch import Prefetcher
 from models.quality import psnr_of
 from models.selection import Choice, Selection, Weights, choose
 from models.step import Learner, Tensors

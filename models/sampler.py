@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,8 @@ from models.errors import ConfigError, DataError
 
 # Streams of random numbers drawn from one seed must not coincide.
 _ORDER, _LOOK, _SHIFT, _OFFSET = 0, 1, 2, 3
+_U = np.uint64
+_GOLDEN = _U(0x9E3779B97F4A7C15)
 _BITS = 32  # a showing has 2**32 units: sums are exact, and up to 2**31 pairs fit into int64
 
 
@@ -140,15 +143,70 @@ def balanced_weights(
     return np.fromiter((weights[group] for group in groups), np.float64, len(groups))
 
 
-def look_of_sample(seed: int, sample: int) -> np.random.Generator:
-    """Random numbers for crop and flips of a sample, its own whoever draws them."""
-    return np.random.default_rng((seed, _LOOK, sample))
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a sample shows its pair.
+
+    Parameters
+    ----------
+    row, col : int
+        Where the crop begins.
+    upside_down, mirrored : bool
+        Rows, and columns, the other way round.
+    """
+
+    row: int
+    col: int
+    upside_down: bool
+    mirrored: bool
 
 
-def shift_of_batch(seed: int, batch: int, limit: int) -> tuple[int, int]:
-    """Random rows and columns, 0 to `limit` - 1, the same for all ranks."""
-    dy, dx = np.random.default_rng((seed, _SHIFT, batch)).integers(limit, size=2)
-    return int(dy), int(dx)
+def looks_of_samples(seed: int, samples: range, rows: int, cols: int) -> list[Look]:
+    """How each sample shows its pair, its own whoever draws it.
+
+    Parameters
+    ----------
+    seed : int
+    samples : range
+        Numbers of samples of the run.
+    rows, cols : int
+        How many places there are for a crop to begin at.
+
+    Notes
+    -----
+    Random numbers as a hash of their place (SplitMix64: Steele, Lea and Flood, "Fast splittable
+    pseudorandom number generators", 2014): a generator for each sample took a third of the time
+    that making a mini-batch takes.
+    """
+    key = np.random.default_rng((seed, _LOOK)).integers(1 << 63, dtype=np.uint64)
+    places = np.asarray(samples, np.uint64)[:, None] * _U(3) + np.arange(3, dtype=np.uint64)
+    drawn = _mixed(np.add(key, places * _GOLDEN, dtype=np.uint64))  # [n, 3]
+    top, left = drawn[:, 0] % _U(rows), drawn[:, 1] % _U(cols)
+    flips = drawn[:, 2] >> _U(62)  # two bits
+    return [
+        Look(row, col, bool(flip & 2), bool(flip & 1))
+        for row, col, flip in zip(top.tolist(), left.tolist(), flips.tolist(), strict=True)
+    ]
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
+    return x ^ (x >> _U(31))
+
+
+def look_of_batch(seed: int, batch: int, limit: int) -> tuple[bool, tuple[int, int]]:
+    """What all samples of a mini-batch share, the same for all ranks.
+
+    Returns
+    -------
+    swapped : bool
+        Rows and columns are exchanged: with the flips of samples, all eight symmetries of a square.
+    shift : tuple of int
+        Random rows and columns, 0 to `limit` - 1.
+    """
+    drawn = np.random.default_rng((seed, _SHIFT, batch)).integers(2 * limit, size=2)
+    return bool(drawn[0] & 1), (int(drawn[0]) >> 1, int(drawn[1]) >> 1)
 
 
 def _units_due(weights: npt.NDArray[np.float64], pairs: int) -> npt.NDArray[np.int64]:

@@ -37,15 +37,21 @@ class Tensors:
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Tensors:
-        """Move a mini-batch; images channels-last, which convolutions like twice as much."""
-        lr, hr, valid = (torch.from_numpy(a) for a in (batch.lr, batch.hr, batch.valid))
-        if device.type == "cuda":
-            lr, hr, valid = lr.pin_memory(), hr.pin_memory(), valid.pin_memory()
-        last = torch.channels_last
+        """Move a mini-batch, as reflectance; channels-last, which convolutions like better."""
+
+        def moved(stored: Any) -> Tensor:
+            here = torch.from_numpy(stored)
+            if device.type == "cuda":
+                here = here.pin_memory()
+            there = here.to(device, non_blocking=True).float()
+            if batch.swapped:
+                there = there.transpose(2, 3)
+            return there.contiguous(memory_format=torch.channels_last)
+
         return cls(
-            lr=lr.to(device, non_blocking=True, memory_format=last),
-            hr=hr.to(device, non_blocking=True, memory_format=last),
-            valid=valid.to(device, non_blocking=True),
+            lr=moved(batch.lr).div_(batch.data_range),
+            hr=moved(batch.hr).div_(batch.data_range),
+            valid=moved(batch.valid),
             shift=batch.shift,
         )
 
@@ -223,7 +229,7 @@ class Learner:
 
     def _content(self, sr: Tensor, batch: Tensors) -> tuple[Tensor, Metrics]:
         spread = self.generator.standardise.spread
-        loss, parts = self._losses(sr / spread, batch.hr / spread, batch.valid, batch.lr / spread)
+        loss, parts = self._losses(sr, batch.hr, batch.valid, batch.lr, spread)
         told = {f"loss_{name}": part.detach() for name, part in parts.items()}
         return loss, {"content_loss": loss.detach(), **(told if len(told) > 1 else {})}
 
@@ -280,9 +286,8 @@ class Learner:
         loss = loss + weight * adversarial
         metrics["adversarial_loss"] = adversarial.detach()
         if self._config.losses.lattice:
-            pattern = (
-                lattice(sr, batch.hr, batch.valid, batch.lr) / self.generator.standardise.spread
-            )
+            pattern = lattice(sr, batch.hr, batch.valid, batch.lr)
+            pattern = (pattern / self.generator.standardise.spread).sum()
             loss = loss + self._config.losses.lattice * pattern
             metrics["loss_lattice"] = pattern.detach()
         if self._config.losses.feature_matching:
@@ -362,8 +367,13 @@ class Learner:
         optimiser.found_inf = broken  # type: ignore[attr-defined]
         optimiser.grad_scale = None  # type: ignore[attr-defined]
         optimiser.step()
+        means = (
+            told[0]
+            if len(told) == 1
+            else {name: _mean(metrics[name] for metrics in told) for name in told[0]}
+        )
         return {
-            **{name: _mean(metrics[name] for metrics in told) for name in told[0]},
+            **means,
             f"{who}_grad_norm": torch.where(broken > 0, 0.0, norm.detach()),
             f"{who}_skipped": broken,
         }

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.settings import prepare_environment
 from tests.servers.s3_server import S3Server, find_weed
+
+# Prefect reads its settings when it is imported, which collecting the tests does; its logger would
+# keep the standard error of that moment for ever.
+prepare_environment(quiet=True)
 
 
 @pytest.fixture(scope="session")

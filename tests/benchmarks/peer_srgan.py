@@ -120,7 +120,7 @@ def _our_networks(wanted: dict[str, Any]) -> tuple[Any, Any]:
     generator = GeneratorConfig(
         name="srresnet", channels=wanted["channels"], blocks=wanted["blocks"]
     )
-    judge = build_discriminator(DiscriminatorConfig(name="srgan"), bands=bands, scale=scale)
+    judge = build_discriminator(DiscriminatorConfig(name="srgan"), bands=bands)
     return build_generator(generator, bands=bands, scale=scale), Flat(judge)
 
 

@@ -41,7 +41,7 @@ from tests.benchmarks.pixels import make_pairs, source_image
 from tests.benchmarks.training_runs import Curve
 
 BANDS, SCALE, LR, PAIRS = ("red", "green", "blue"), 4, 32, 512
-TURNS, STEPS = 3, {"content": 1500, "adversarial": 400}
+TURNS, STEPS = 3, {"content": 800, "adversarial": 250}
 WARMUP = 100  # steps, while processes still import and connect
 PEER_STEPS, PEER_TURNS = 60, 2
 _ROOT = Path(__file__).resolve().parents[2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
-from models.sampler import Order, balanced_weights, look_of_sample, sample_numbers
+from models.sampler import Order, balanced_weights, looks_of_samples, sample_numbers
 
 seeds = st.integers(0, 2**32)
 some_weights = st.lists(st.integers(0, 50), min_size=1, max_size=30).filter(any).map(np.array)
@@ -217,11 +218,26 @@ def test_balances_that_cannot_be_are_refused(strength: float, most: float, says:
         balanced_weights(["a", "b"], strength, most)
 
 
-@given(seed=st.integers(0, 2**32), sample=st.integers(0, 10**9))
-def test_a_look_belongs_to_its_sample(seed: int, sample: int) -> None:
-    again = look_of_sample(seed, sample).integers(2**60)
-    assert look_of_sample(seed, sample).integers(2**60) == again
-    assert look_of_sample(seed, sample + 1).integers(2**60) != again
+@given(seed=st.integers(0, 2**32), first=st.integers(0, 10**9), count=st.integers(1, 20))
+def test_a_look_belongs_to_its_sample_whoever_draws_it(seed: int, first: int, count: int) -> None:
+    samples = range(first, first + count)
+    together = looks_of_samples(seed, samples, 10**6, 10**6)
+    alone = [looks_of_samples(seed, range(n, n + 1), 10**6, 10**6)[0] for n in samples]
+    assert together == alone
+    assert len({(look.row, look.col) for look in together}) == count
+
+
+def test_looks_are_spread_evenly_and_do_not_depend_on_each_other() -> None:
+    looks = looks_of_samples(3, range(48_000), 4, 3)
+    seen = Counter((look.row, look.col, look.upside_down, look.mirrored) for look in looks)
+    assert len(seen) == 4 * 3 * 2 * 2
+    expected = 48_000 / 48
+    # Chi-square of 47 degrees of freedom: 82 is beyond the 99.8th percentile.
+    assert sum((n - expected) ** 2 / expected for n in seen.values()) < 82
+    rows = np.array([look.row for look in looks], float)
+    assert abs(np.corrcoef(rows[1:], rows[:-1])[0, 1]) < 0.02
+    other = looks_of_samples(4, range(48_000), 4, 3)
+    assert abs(np.corrcoef(rows, [look.row for look in other])[0, 1]) < 0.02
 
 
 def test_what_cannot_be_shared_is_refused() -> None:

@@ -32,10 +32,11 @@ def learner() -> Learner:
 
 def batch(shift: tuple[int, int] = (3, 5)) -> Tensors:
     random = np.random.default_rng(0)
-    valid = (random.random((2, 1, 32, 32)) > 0.3).astype(np.float32)
+    valid = random.random((2, 1, 32, 32)) > 0.3
     hr = random.random((2, 1, 32, 32), np.float32) * valid
     lr = random.random((2, 1, 16, 16), np.float32)
-    return Tensors.of(Batch(lr=lr, hr=hr, valid=valid, shift=shift), CPU)
+    stored = Batch(lr=lr, hr=hr, valid=valid, data_range=1.0, swapped=False, shift=shift)
+    return Tensors.of(stored, CPU)
 
 
 def weights(network: torch.nn.Module) -> list[torch.Tensor]:
