@@ -117,9 +117,6 @@ def prepare_rank_environment() -> None:
 def worker_environment(threads: int) -> dict[str, str]:
     """Environment of a training process: each uses its share of the cores and no more."""
     return {
-        # Threads of GNU OpenMP spin while they wait, which beside another busy process made
-        # training five times slower; a short spin costs a quiet machine nothing.
-        "GOMP_SPINCOUNT": "1000",
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
