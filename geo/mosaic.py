@@ -12,15 +12,17 @@ missing.
 Clouds are taken out pixel by pixel, so along the edge of a cloud two dates meet. Masks carry a rim
 of two pixels there, shadows are taken out as well, and all gaps of the best scene go to the second
 best first, so that a hole is one piece of another date and not a mix of many; what remains is the
-difference in light and season between the two, which `read_provenance` shows. Colours are not
-balanced.
+difference in light and season between the two, which `read_provenance` shows. Colours are balanced
+only if that is asked for (`geo.mosaic_balance`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +35,8 @@ from geo.area import area_mask
 from geo.cut import to_dtype
 from geo.errors import GeoError
 from geo.fixed_cells import cells_over
+from geo.hrefs import is_remote, local_path
+from geo.mosaic_balance import Tone
 from geo.quality import find_patches, screen_masks
 from geo.raster_io import BandRef, Pixels, add_offset
 from geo.region_source import (
@@ -74,6 +78,8 @@ class MosaicScene:
     corner_yx : (int, int) or None
         Row and column of the scene that the mosaic's first pixel is; None: the scene lies on
         another lattice and is warped.
+    tone : Tone, optional
+        Brings its colours to those of the best scene.
     """
 
     id: str
@@ -85,6 +91,7 @@ class MosaicScene:
     rows: slice
     cols: slice
     corner_yx: tuple[int, int] | None
+    tone: Tone | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -98,6 +105,7 @@ class MosaicScene:
             "rows": [self.rows.start, self.rows.stop],
             "cols": [self.cols.start, self.cols.stop],
             "corner_yx": None if self.corner_yx is None else list(self.corner_yx),
+            "tone": self.tone and asdict(self.tone),
         }
 
     @classmethod
@@ -112,6 +120,7 @@ class MosaicScene:
             "rows": slice(*plain["rows"]),
             "cols": slice(*plain["cols"]),
             "corner_yx": None if corner is None else (corner[0], corner[1]),
+            "tone": plain["tone"] and Tone.from_dict(plain["tone"]),
         }
         return cls(**fields)
 
@@ -205,9 +214,10 @@ class MosaicSource:
             piece = _piece_to_fill(scene, self.geobox, rows, cols, missing)
             if piece is None:
                 continue
-            pixels = self._read_scene(
-                scene, _shift(piece[0], rows.start), _shift(piece[1], cols.start), missing[piece]
-            )
+            there = _shift(piece[0], rows.start), _shift(piece[1], cols.start)
+            pixels = self._read_scene(scene, *there, missing[piece])
+            if scene.tone is not None:
+                pixels = scene.tone.apply(pixels)
             found = pixels.valid & missing[piece]
             data[:, *piece][:, found] = pixels.data[:, found]
             number[piece][found] = count
@@ -250,6 +260,7 @@ class MosaicSource:
                 "cloud_fraction": scene.cloud_fraction,
                 "cloud_measured": scene.cloud_measured,
                 "resampled": scene.corner_yx is None,
+                "balanced": scene.tone is not None,
                 "hrefs": list(scene.source.hrefs),
                 "pixels": int(counts[number]),
                 "share": round(int(counts[number]) / total, 6),
@@ -310,15 +321,24 @@ def _warp_scene(
     """A scene of another lattice on the mosaic's, cell by cell; cells that miss nothing stay 0."""
     data = np.zeros((len(source.refs), *missing.shape), dtype)
     valid = np.zeros(missing.shape, dtype=np.bool_)
+    stamp = _stamp(source)
     for cell in cells_over(grid, rows, cols):
         if missing[cell.place].any():
-            warped = _warp_cell(source, cell.geobox, dtype)
+            warped = _warp_cell(source, cell.geobox, dtype, stamp)
             data[:, *cell.place] = warped.data[:, *cell.inside]
             valid[cell.place] = warped.valid[cell.inside]
     return Pixels(data, valid)
 
 
-def _warp_cell(source: RasterSource, cell: GeoBox, dtype: str) -> Pixels:
+def _stamp(source: RasterSource) -> tuple[int, ...]:
+    """When local files were written; nothing for remote ones."""
+    paths = [Path(local_path(href)) for href in source.hrefs if not is_remote(href)]
+    return tuple(path.stat().st_mtime_ns for path in paths if path.exists())
+
+
+@lru_cache(maxsize=32)  # neighbouring blocks want the same cells; at 4 bands they take 20 MB
+def _warp_cell(source: RasterSource, cell: GeoBox, dtype: str, stamp: tuple[int, ...]) -> Pixels:
+    """One cell; `stamp` tells one state of its files from another."""
     refs = source.refs
     if source.zeros_are_holes:
         refs = tuple(replace(ref, offset_dn=0.0) for ref in refs)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
 
 from geo.area import clip_window, lonlat_to_xy
 from geo.catalog.footprint import lonlat_footprint
@@ -82,7 +83,7 @@ class Places:
         return a.d * x + a.e * y + a.f, a.a * x + a.b * y + a.c
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Look:
     """What a look at a scene found.
 
@@ -207,13 +208,34 @@ class _Judged:
 
 
 def _sample(mask: Mask, places: Places) -> _Judged:
-    values, valid = _read_sparsely(mask.href, places)
+    values, valid = read_sparsely(mask.href, places)
     judged = judge_mask(mask.kind, values, valid)
     return _Judged(judged.bad, judged.cloudy, judged.known)
 
 
-def _read_sparsely(href: str, places: Places) -> tuple[npt.NDArray[Any], _Mask]:
-    """Values of a raster's first band at places, and where it has any; read reduced."""
+def read_sparsely(
+    href: str,
+    places: Places,
+    *,
+    index: int | None = None,
+    resampling: Resampling = Resampling.nearest,
+) -> tuple[npt.NDArray[Any], _Mask]:
+    """Values of a band at places, and where there are any; read reduced.
+
+    Parameters
+    ----------
+    href : str
+    places : Places
+    index : int, optional
+        Position of the band in the file, from 1; the first data band by default.
+    resampling : Resampling
+        How the raster is reduced.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read.
+    """
     info = inspect_raster(href)
     at = places.on(info.geobox)
     inside = _inside(info.geobox, places)
@@ -226,7 +248,9 @@ def _read_sparsely(href: str, places: Places) -> tuple[npt.NDArray[Any], _Mask]:
     lengths = [span.stop - span.start for span in window]
     step = max(1, -(-max(lengths) // _SAMPLES))
     shape = (-(-lengths[0] // step), -(-lengths[1] // step))
-    data, good = read_file(href, info.indexes[:1], *window, out_shape=shape)  # [1, h, w] each
+    data, good = read_file(
+        href, [index or info.indexes[0]], *window, out_shape=shape, resampling=resampling
+    )  # [1, h, w] each
     row, col = (
         np.minimum(((a[inside] - span.start) * n / length).astype(np.int64), n - 1)
         for a, span, n, length in zip(at, window, shape, lengths, strict=True)

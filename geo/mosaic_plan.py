@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -24,6 +24,7 @@ from geo.catalog.scene import Refusal, Scene, refuse_scene
 from geo.errors import CatalogError, GeoError, GridError
 from geo.footprints import turned, unwrap
 from geo.mosaic import MOST_SCENES, MosaicScene, MosaicSource
+from geo.mosaic_balance import fit_tones
 from geo.mosaic_grid import Placed, choose_lattice, grid_over, place_on, scene_of
 from geo.mosaic_look import Look, Places, look_at
 
@@ -54,6 +55,8 @@ class MosaicRules:
     looks : int
         Scenes beyond those that have seen every place of the area clear so many times are left
         out (``not_needed``): what they could fill is next to nothing, and opening them takes time.
+    balance : bool
+        Bring the colours of all scenes to those of the best one (`geo.mosaic_balance`).
     """
 
     crs: str | None = None
@@ -61,6 +64,7 @@ class MosaicRules:
     near: datetime | None = None
     max_cloud: float = 1.0
     looks: int = 4
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if self.crs is not None:
@@ -128,9 +132,10 @@ def plan_mosaic(
     rules = rules or MosaicRules()
     area, touching, refusals = _overlapping(scenes, aoi)
     ranked = sorted(touching, key=lambda s: _key(s, s.cloud_fraction, rules.near))
-    looks, told = _look_around(ranked, bands, Places.in_area(area), rules) if ranked else ([], [])
+    places = Places.in_area(area) if ranked else None
+    looks, told = _look_around(ranked, bands, places, rules) if places else ([], [])
     refusals += told
-    if not looks:
+    if places is None or not looks:
         raise no_scene_error(scenes, refusals)
     near = rules.near or min(looks, key=_clearest).scene.time
     looks.sort(key=lambda look: _key(look.scene, look.cloud_fraction, near))
@@ -140,6 +145,12 @@ def plan_mosaic(
     refusals += told
     if source is None:
         raise no_scene_error(scenes, refusals)
+    if rules.balance:
+        tones = fit_tones(looks, places)
+        source = replace(
+            source,
+            scenes=tuple(replace(scene, tone=tones.get(scene.id)) for scene in source.scenes),
+        )
     return MosaicPlan(source=source, refusals=tuple(refusals))
 
 

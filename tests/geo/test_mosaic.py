@@ -255,7 +255,7 @@ def whole(hard: MosaicSource) -> Any:
 
 
 class TestWindows:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(data=st.data())
     def test_any_window_gives_the_same_pixels(
         self, hard: MosaicSource, whole: Any, data: Any
@@ -564,6 +564,49 @@ class TestReading:
             write_scene(tmp_path, "old", flat(right, 2000), right, days=1),
         ]
         assert (compose(plan(scenes, near=DAY_0).source).pixels.data[0] == 2000).all()
+
+
+class TestBalance:
+    """Scenes whose numbers differ by a line, in a row, each beside the next."""
+
+    @pytest.fixture
+    def scenes(self, tmp_path: Path) -> tuple[Any, list[Scene]]:
+        grid = rasters.grid((200, 400))
+        truth = (2000 + 300 * rasters.ground((200, 400), seed=2, bands=2)).astype(np.float32)
+        scenes = []
+        lines = [(0, 1, 0), (100, 0.8, 200), (200, 1.3, -90)]
+        for number, (first, gain, offset) in enumerate(lines):
+            part = (slice(0, 200), slice(first, first + 200))
+            data = np.rint(gain * truth[:, *part] + offset).astype(np.uint16)
+            scenes.append(write_scene(tmp_path, f"s{number}", data, grid[part], days=number))
+        return truth, scenes
+
+    def test_is_not_done_unasked(self, scenes: tuple[Any, list[Scene]]) -> None:
+        truth, given = scenes
+        got = compose(plan(given, near=DAY_0).source)
+        np.testing.assert_array_equal(got.pixels.data[:, :, :200], np.rint(truth[:, :, :200]))
+        assert np.abs(got.pixels.data - truth)[:, :, 200:].mean() > 100
+
+    def test_brings_all_to_the_best_one(self, scenes: tuple[Any, list[Scene]]) -> None:
+        truth, given = scenes
+        source = plan(given, near=DAY_0, balance=True).source
+        got = compose(source)
+        np.testing.assert_array_equal(got.pixels.data[:, :, :200], np.rint(truth[:, :, :200]))
+        assert np.abs(got.pixels.data - truth).max() < 6
+        assert set(np.unique(got.scene)) == {1, 2, 3}
+        assert source_from_dict(json.loads(json.dumps(source.to_dict()))) == source
+        rows = source.provenance(source.count_scenes(got.scene))
+        assert [row["balanced"] for row in rows] == [False, True, True]
+
+    def test_leaves_alone_what_is_too_unlike(self, tmp_path: Path) -> None:
+        grounds = [rasters.ground((200, 200), seed=seed, bands=2) for seed in (1, 9)]
+        grid = rasters.grid((200, 200))
+        scenes = [
+            write_scene(tmp_path, n, (2000 + 300 * g).astype(np.uint16), grid, days=d)
+            for d, (n, g) in enumerate(zip("ab", grounds, strict=True))
+        ]
+        source = plan(scenes, near=DAY_0, balance=True).source
+        assert [scene.tone for scene in source.scenes] == [None, None]
 
 
 def test_two_dates_of_a_real_place(shared_data: Path) -> None:
