@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_pairs, cli_store
+from flows import cli_export, cli_pairs, cli_store
 from flows.command import Debug, Json, Workers, run_command, split_names
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 cli_pairs.add_to(app)
 cli_store.add_to(app)
+cli_export.add_to(app)
 
 
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")

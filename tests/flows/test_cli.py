@@ -20,7 +20,18 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 
-COMMANDS = ("scenes", "ingest", "pairs", "coregister", "train", "upscale", "report", "run", "demo")
+COMMANDS = (
+    "scenes",
+    "ingest",
+    "pairs",
+    "coregister",
+    "train",
+    "upscale",
+    "export",
+    "report",
+    "run",
+    "demo",
+)
 
 
 def skyscale(*arguments: object) -> Result:
