@@ -79,11 +79,13 @@ def read_index(path: Path) -> npt.NDArray[np.void]:
         with path.open("rb") as file:
             file.seek(-_TRAILER.size, os.SEEK_END)
             start, count, crc, magic = _TRAILER.unpack(file.read())
+            if magic != _MAGIC:
+                raise DamagedFileError(f"{path} is cut off")
             file.seek(start)
             index = file.read(count * INDEX_DTYPE.itemsize)
     except (OSError, struct.error) as error:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error
-    if magic != _MAGIC or google_crc32c.value(index) != crc:
+    if google_crc32c.value(index) != crc:
         raise DamagedFileError(f"{path} is damaged")
     return np.frombuffer(index, INDEX_DTYPE)
 

@@ -30,7 +30,7 @@ from geo.durable import sync_folder
 from geo.errors import UpscaleError
 from geo.overviews import halve
 from geo.raster_profile import RasterProfile
-from geo.regionstore import json_number
+from geo.region_sink import json_number
 from geo.tiff_tiles import Compression, TileCodec, compress
 from geo.tiling import Block
 

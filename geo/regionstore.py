@@ -184,21 +184,10 @@ class RegionStore:
         return path
 
 
-def json_number(value: float | None) -> float | int | str | None:
-    """Write a number as Zarr's JSON does: whole ones as integers, non-finite ones as words."""
-    if value is None:
-        return None
-    if np.isnan(value):
-        return "NaN"
-    if np.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
-
-
 def _stored_fingerprint(folder: Path) -> str | None:
     try:
         return str(json.loads((folder / _PLAN).read_text())["fingerprint"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 

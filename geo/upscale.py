@@ -24,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from geo.cog import write_cog
 from geo.errors import UpscaleError
-from geo.raster_io import Pixels, read_window
-from geo.regionstore import Beginning, RegionStore, begin_region, remove_region
+from geo.nodata import step_off
+from geo.raster_io import Pixels
+from geo.regionstore import Beginning, RegionStore, begin_region
 from geo.tiling import Block, HaloWindow, halo_window
-from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts
+from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts, upsample_checked
 from geo.upscale_plan import FileStamp, UpscaleConfig, UpscalePlan, plan_upscale
 
 __all__ = [
@@ -57,7 +57,7 @@ def begin(plan: UpscalePlan, *, restart: bool = False) -> Beginning:
     UpscaleError
         If the folder cannot be written.
     """
-    return begin_region(plan.folder, plan.layout, plan.facts, restart=restart)
+    return begin_region(plan.folder, plan.sink, plan.facts, restart=restart)
 
 
 def finished_blocks(plan: UpscalePlan) -> frozenset[int]:
@@ -122,7 +122,7 @@ def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockRes
 
 
 def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
-    """Build the COG, put it under its name, and take the working folder down.
+    """Complete the output, put it under its name, and take the working folder down.
 
     Parameters
     ----------
@@ -148,15 +148,7 @@ def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
                 f"{stamp.href} has changed while it was upscaled; run again from the beginning",
                 href=stamp.href,
             )
-    path = write_cog(
-        Path(plan.output),
-        plan.profile,
-        store.read,
-        tags={**(tags or {}), **plan.tags},
-        scratch=plan.folder,
-    )
-    remove_region(plan.folder)
-    return path
+    return store.finish(Path(plan.output), {**(tags or {}), **plan.tags})
 
 
 def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
@@ -168,7 +160,7 @@ def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def _store(plan: UpscalePlan) -> RegionStore:
-    return RegionStore(plan.folder, plan.layout, plan.fingerprint)
+    return RegionStore(plan.folder, plan.sink, plan.fingerprint)
 
 
 def _read_block(
@@ -195,7 +187,7 @@ def _read_block(
 
 def _read_halo(plan: UpscalePlan, block: Block, margin: int) -> tuple[Pixels, HaloWindow]:
     window = halo_window(block, plan.upsampler.halo, plan.height, plan.width, margin)
-    return read_window(plan.source, window.rows, window.cols), window
+    return plan.source.read(window.rows, window.cols), window
 
 
 def _infer(
@@ -207,40 +199,53 @@ def _infer(
 ) -> npt.NDArray[Any]:
     """HR pixels of the block, [C, H, W], in the output's dtype, holes as nodata."""
     scale, margin = plan.upsampler.scale, plan.upsampler.halo * plan.upsampler.scale
-    sr = np.asarray(upsampler(lr))
-    wanted = (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale)
-    if sr.shape != wanted:
+    try:
+        sr = upsample_checked(upsampler, lr)
+    except UpscaleError as error:
         raise UpscaleError(
-            f"{upsampler.name} made shape {sr.shape} of {lr.shape} at {block}; wanted {wanted}",
-            block=block.index,
-        )
+            f"{error.message}, at {block}", **error.facts, block=block.index
+        ) from error
     height, width = block.scaled(scale).shape
     sr = sr[:, margin : margin + height, margin : margin + width]
-    if not np.isfinite(sr).all():
+    try:
+        hr = to_dtype(sr, plan.profile.dtype, plan.profile.nodata)
+    except ValueError as error:
         raise UpscaleError(
             f"{upsampler.name} made NaN or infinite values at {block}", block=block.index
-        )
-    hr = to_dtype(sr, plan.profile.dtype, plan.profile.nodata)
+        ) from error
     if not valid.all():
         hole = ~valid.repeat(scale, 0).repeat(scale, 1)
-        hr[:, hole] = plan.layout.fill
+        hr[:, hole] = plan.profile.fill
     return hr
 
 
+# Rows that are rounded at a time: what fits the caches is passed over several times at no cost.
+_STRIP_BYTES = 1 << 18
+
+
 def to_dtype(sr: npt.NDArray[Any], dtype: str, nodata: float | None) -> npt.NDArray[Any]:
-    """Round and clip to a dtype; a value that would read as nodata moves to the next one."""
+    """Round and clip [C, H, W] to a dtype; a value that would read as nodata moves to the next one.
+
+    The outcome has the memory layout of `sr`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
     target = np.dtype(dtype)
-    if target.kind == "f":
-        out = sr.astype(target)
-        if nodata is not None and math.isfinite(nodata):
-            # GDAL takes floats within 4 epsilon for nodata, so one step would not be enough.
-            gap = 4 * float(np.finfo(target).eps) * abs(nodata)
-            beside = nodata - math.copysign(1.5 * gap or float(np.finfo(target).tiny), nodata)
-            out[np.abs(out - target.type(nodata)) <= gap] = beside
-        return np.asarray(out)
-    limits = np.iinfo(target)
-    rounded = np.rint(sr)
-    out = np.clip(rounded, limits.min, limits.max, out=rounded).astype(target)
-    if nodata is not None:
-        out[out == int(nodata)] = int(nodata) + (1 if nodata < limits.max else -1)
-    return np.asarray(out)
+    out = np.empty_like(sr, dtype=target)
+    rows = max(1, _STRIP_BYTES // max(1, sr[:, :1].nbytes))
+    for top in range(0, sr.shape[1], rows):
+        strip = sr[:, top : top + rows]
+        low, high = float(strip.min()), float(strip.max())
+        if not math.isfinite(low + high):
+            raise ValueError("values that are not finite")
+        if target.kind != "f":
+            limits = np.iinfo(target)
+            strip = np.rint(strip)
+            if low < limits.min or high > limits.max:
+                np.clip(strip, limits.min, limits.max, out=strip)
+        out[:, top : top + rows] = strip
+    step_off(out, nodata)
+    return out
