@@ -552,9 +552,9 @@ class TestReading:
         ]
         area = lonlat(GRID, slice(0, 60), slice(0, 80)).buffer(-1e-6)
         got = compose(plan(scenes, area, near=DAY_0).source)
-        assert (got.scene[:, 30:] == 1).all()
-        assert (got.scene[2:25, 2:30] == 2).all()
-        assert (got.scene[32:, :30] == 0).all()
+        assert (got.scene[:, 34:] == 1).all()
+        assert (got.scene[2:25, 2:34] == 2).all()
+        assert (got.scene[32:, :34] == 0).all()
         assert set(np.unique(got.pixels.data[0][got.pixels.valid])) == {2000, 3000}
 
     def test_old_and_new_offsets_meet(self, tmp_path: Path) -> None:
