@@ -12,7 +12,7 @@ from rasterio.features import geometry_mask
 
 from geo.errors import GridError
 from geo.fixed_cells import cells_over
-from geo.footprints import unwrap
+from geo.footprints import polygonal, unwrap
 from geo.warp import once_around
 
 _Floats = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ def project_area(lonlat: shapely.Geometry, grid: GeoBox) -> shapely.Geometry:
     GridError
         If a part of it lies where the CRS does not reach.
     """
-    dense = shapely.segmentize(unwrap(lonlat), _STEP_DEG)
+    dense = shapely.segmentize(unwrap(polygonal(lonlat)), _STEP_DEG)
     lon, lat = shapely.get_coordinates(dense).T
     x, y = lonlat_to_xy(lon, lat, grid)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -73,7 +73,7 @@ def project_area(lonlat: shapely.Geometry, grid: GeoBox) -> shapely.Geometry:
             f"what {grid.crs} can show; wanted a smaller area or another CRS",
             cause="unsupported_grid",
         )
-    return shapely.make_valid(shapely.set_coordinates(dense, np.column_stack([x, y])))
+    return polygonal(shapely.make_valid(shapely.set_coordinates(dense, np.column_stack([x, y]))))
 
 
 def window_of(area: shapely.Geometry, grid: GeoBox) -> tuple[slice, slice]:

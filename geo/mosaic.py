@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from odc.geo.geobox import GeoBox
-from scipy import ndimage
 
 from geo.area import area_mask
 from geo.cut import to_dtype
@@ -40,11 +39,13 @@ from geo.mosaic_balance import Tone
 from geo.quality import find_patches, screen_masks
 from geo.raster_io import BandRef, Pixels, add_offset
 from geo.region_source import (
+    BLACK_RIM_PX,
     RasterSource,
     area_from_text,
     area_to_text,
     geobox_from_dict,
     geobox_to_dict,
+    near_black,
 )
 from geo.warp import warp_to
 
@@ -52,8 +53,6 @@ _Mask = npt.NDArray[np.bool_]
 _Index = npt.NDArray[np.uint16]
 
 MOST_SCENES = int(np.iinfo(np.uint16).max)
-# How far the kernel carries black from beyond an image that does not tell its nodata.
-_KERNEL_REACH_PX = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,13 +356,11 @@ def _warp_cell(source: RasterSource, cell: GeoBox, dtype: str, stamp: tuple[int,
 
 
 def _near_black(refs: tuple[BandRef, ...], cell: GeoBox) -> _Mask:
-    """Pixels in or beside patches of zeros, whose values may have black in them."""
-    margin = 2 * _KERNEL_REACH_PX
+    """Pixels in or beside patches of zeros; no kernel carries black farther than the rim."""
+    margin = 2 * BLACK_RIM_PX
     stored = warp_to(refs, cell.pad(margin), resampling="nearest")
-    black = find_patches((stored.data == 0).all(axis=0) & stored.valid)
-    if black.any():
-        black = ndimage.binary_dilation(black, iterations=_KERNEL_REACH_PX)
-    return np.asarray(black[margin:-margin, margin:-margin])
+    empty = find_patches((stored.data == 0).all(axis=0) & stored.valid)
+    return near_black(empty)[margin:-margin, margin:-margin]
 
 
 def _shift(span: slice, by: int) -> slice:

@@ -21,7 +21,7 @@ from geo.catalog.footprint import lonlat_footprint
 from geo.catalog.scene import Mask, Scene
 from geo.catalog.sentinel2 import check_offset
 from geo.errors import SourceError
-from geo.footprints import turned, unwrap
+from geo.footprints import polygonal, turned, unwrap
 from geo.quality import judge_mask
 from geo.raster_io import inspect_raster, read_file
 from geo.region_source import RasterSource, raster_source, tells_no_nodata
@@ -57,7 +57,7 @@ class Places:
     @classmethod
     def in_area(cls, area: shapely.Geometry) -> Places:
         """Places spread evenly over an area in lon/lat; one at least."""
-        whole = unwrap(area)
+        whole = unwrap(polygonal(area))
         west, south, east, north = whole.bounds
         narrow = np.cos(np.radians((south + north) / 2))  # a degree of longitude, in latitude's
         step = max((east - west) * narrow, north - south) / _PLACES
@@ -171,7 +171,7 @@ def look_at(scene: Scene, bands: Sequence[str], places: Places) -> Look:
 
 def _outline(scene: Scene, grid: GeoBox) -> shapely.Geometry:
     """Where a scene may have pixels, in lon/lat counted on beyond 180 degrees."""
-    told = unwrap(scene.footprint)
+    told = unwrap(polygonal(scene.footprint))
     margin = _OUTLINE_MARGIN * float(np.sqrt(told.area))
     frame = unwrap(lonlat_footprint(grid, scene.id))
     turn = 360 * round((told.centroid.x - frame.centroid.x) / 360)

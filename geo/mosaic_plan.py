@@ -22,7 +22,7 @@ from pyproj.exceptions import CRSError
 from geo.area import project_area, window_of
 from geo.catalog.scene import Refusal, Scene, refuse_scene
 from geo.errors import CatalogError, GeoError, GridError
-from geo.footprints import turned, unwrap
+from geo.footprints import polygonal, turned, unwrap
 from geo.mosaic import MOST_SCENES, MosaicScene, MosaicSource
 from geo.mosaic_balance import fit_tones
 from geo.mosaic_grid import Placed, choose_lattice, grid_over, place_on, scene_of
@@ -211,14 +211,14 @@ def _overlapping(
 ) -> tuple[shapely.Geometry, list[Scene], list[Refusal]]:
     """The area in lon/lat, the scenes that share ground with it, and the others."""
     if aoi is None:
-        whole = [unwrap(scene.footprint) for scene in scenes]
+        whole = [unwrap(polygonal(scene.footprint)) for scene in scenes]
         middle = whole[0].centroid.x if whole else 0.0
         beside = [turned(w, 360 * round((middle - w.centroid.x) / 360)) for w in whole]
         return shapely.union_all(beside), list(scenes), []
-    area = unwrap(aoi)
+    area = unwrap(polygonal(aoi))
     touching, refusals = [], []
     for scene in scenes:
-        ground = unwrap(scene.footprint)
+        ground = unwrap(polygonal(scene.footprint))
         beside = turned(ground, 360 * round((area.centroid.x - ground.centroid.x) / 360))
         if shapely.intersection(area, beside).area > 0:
             touching.append(scene)

@@ -145,7 +145,7 @@ def open_region(
     CatalogError
         If the archive cannot be read, or no scene of it can be used.
     SourceError, BandError, GridError
-        If a raster given by its name cannot be used.
+        If a raster given by its name, or the only scene, cannot be used.
     """
     query, rules = query or RegionQuery(), rules or MosaicRules()
     if is_raster(source):

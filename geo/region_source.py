@@ -20,6 +20,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 
 from geo.area import area_mask, clip_window, project_area, window_of
 from geo.catalog.scene import Mask
@@ -39,8 +40,11 @@ from geo.raster_io import (
 
 _Mask = npt.NDArray[np.bool_]
 
-# Whether a pixel is in a patch of zeros depends on pixels no farther than this.
-_PATCH_REACH_PX = 2
+# Lossy compression frays the edge of an image that does not tell its nodata: pixels so near to
+# black are no ground either.
+BLACK_RIM_PX = 4
+# Whether a pixel is, depends on pixels no farther than this: patches are 3 pixels wide or more.
+_BLACK_REACH_PX = BLACK_RIM_PX + 2
 
 
 class RegionSource(Protocol):
@@ -122,7 +126,8 @@ class RasterSource:
     area : shapely geometry, optional
         In the CRS of the grid; pixels that it does not touch are holes.
     zeros_are_holes : bool
-        Patches of 0 in all bands are no ground: for files that tell no nodata.
+        Patches of 0 in all bands are no ground, nor is a rim around them: for files that tell no
+        nodata.
     """
 
     refs: tuple[BandRef, ...]
@@ -203,7 +208,8 @@ class RasterSource:
         )
         stored = [replace(ref, offset_dn=0.0) for ref in self.refs]
         pixels = read_window(stored, *self._there(wide_rows, wide_cols))
-        valid = (pixels.valid & ~find_empty(pixels.data, pixels.valid))[inner]
+        empty = find_empty(pixels.data, pixels.valid)
+        valid = (pixels.valid & ~near_black(empty))[inner]
         planes = [
             add_offset(plane[inner], valid, ref.offset_dn)
             for plane, ref in zip(pixels.data, self.refs, strict=True)
@@ -333,6 +339,13 @@ def clear_mask(
     return clear
 
 
+def near_black(empty: _Mask) -> _Mask:
+    """Pixels in or beside what is empty."""
+    if not empty.any():
+        return empty
+    return np.asarray(ndimage.binary_dilation(empty, iterations=BLACK_RIM_PX))
+
+
 def tells_no_nodata(infos: Sequence[RasterInfo]) -> bool:
     """Whether none of some files of integers can say that a pixel is empty."""
     return all(
@@ -376,4 +389,4 @@ def _name_of(ref: BandRef, info: RasterInfo) -> str:
 
 
 def _padded(span: slice, length: int) -> slice:
-    return slice(max(0, span.start - _PATCH_REACH_PX), min(length, span.stop + _PATCH_REACH_PX))
+    return slice(max(0, span.start - _BLACK_REACH_PX), min(length, span.stop + _BLACK_REACH_PX))

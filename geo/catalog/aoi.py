@@ -10,6 +10,7 @@ import shapely.geometry
 from shapely.errors import ShapelyError
 
 from geo.catalog.antimeridian import healed, wrapped
+from geo.footprints import polygonal
 
 _SUFFIXES = (".json", ".geojson")
 
@@ -33,7 +34,8 @@ def read_aoi(text: str) -> shapely.Geometry:
     ValueError
         If it is neither, or no area in degrees.
     """
-    area = _read_file(text) if text.lower().endswith(_SUFFIXES) else _read_box(text)
+    given = _read_file(text) if text.lower().endswith(_SUFFIXES) else _read_box(text)
+    area = polygonal(shapely.make_valid(given))
     west, south, east, north = area.bounds if not area.is_empty else (0.0, 0.0, 0.0, 0.0)
     if area.area == 0:
         raise ValueError(f"aoi {text}: holds no area; wanted a polygon")
@@ -42,7 +44,7 @@ def read_aoi(text: str) -> shapely.Geometry:
             f"aoi {text}: reaches from {west:g}, {south:g} to {east:g}, {north:g}; wanted "
             "longitudes and latitudes in degrees"
         )
-    return wrapped(healed(shapely.make_valid(area)))
+    return wrapped(healed(area))
 
 
 def _read_file(text: str) -> shapely.Geometry:
