@@ -21,7 +21,7 @@ import numpy.typing as npt
 from affine import Affine
 from pyproj import CRS
 
-from geo.cog import RasterProfile
+from geo.raster_profile import RasterProfile
 
 Shape = tuple[int, int]
 

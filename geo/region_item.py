@@ -26,11 +26,11 @@ from odc.geo.geobox import GeoBox
 
 from geo.catalog.footprint import ground_gsd_m, lonlat_footprint
 from geo.catalog.query import text_of
-from geo.cog import RasterProfile
 from geo.durable import write_whole
 from geo.errors import UpscaleError
 from geo.geozarr import crs_attributes
-from geo.regionstore import json_number
+from geo.raster_profile import RasterProfile
+from geo.region_sink import json_number
 
 _SCHEMA = "https://stac-extensions.github.io/{}/schema.json"
 _EXTENSIONS = {

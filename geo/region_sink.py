@@ -96,3 +96,14 @@ class RegionSink(Protocol):
             If the output cannot be completed or put in place; the blocks are kept.
         """
         ...
+
+
+def json_number(value: float | None) -> float | int | str | None:
+    """Write a number as Zarr's JSON does: whole ones as integers, non-finite ones as words."""
+    if value is None:
+        return None
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)

@@ -35,7 +35,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from geo.cog import RasterProfile
 from geo.durable import put_folder, write_whole
 from geo.errors import UpscaleError
 from geo.geozarr import (
@@ -47,8 +46,8 @@ from geo.geozarr import (
     valid_attributes,
 )
 from geo.overviews import halve, overview_shapes
-from geo.region_sink import RegionSink
-from geo.regionstore import json_number
+from geo.raster_profile import RasterProfile
+from geo.region_sink import RegionSink, json_number
 from geo.tiling import Block, Tiling
 
 CHUNK_PX = 512

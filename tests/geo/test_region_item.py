@@ -15,9 +15,9 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geo.catalog.sources import read_scenes
-from geo.cog import RasterProfile, write_cog
 from geo.errors import UpscaleError
 from geo.raster_io import inspect_raster, read_window
+from geo.raster_profile import RasterProfile, write_cog
 from geo.region_item import (
     RegionModel,
     RegionSource,

@@ -25,10 +25,10 @@ from rasterio.crs import CRS
 from rasterio.env import GDALVersion
 from scipy import ndimage
 
-from geo.cog import RasterProfile
 from geo.errors import UpscaleError
 from geo.geozarr import level_transform
 from geo.overviews import halve, overview_shapes
+from geo.raster_profile import RasterProfile
 from geo.region_sink import RegionSink
 from geo.region_zarr import ZarrRegion, check_zarr_output
 from geo.tiling import Tiling
