@@ -127,7 +127,8 @@ def _describe_band(ref: BandRef) -> dict[str, Any]:
             # Upscaled palette indexes are numbers without their colours.
             "colour": "gray" if colour == "palette" else colour,
             "scale": dataset.scales[i],
-            "offset": dataset.offsets[i],
+            # What reading adds to the DN is not to be taken away again.
+            "offset": dataset.offsets[i] - dataset.scales[i] * ref.offset_dn,
         }
 
 

@@ -53,7 +53,7 @@ _COMMON_NAME = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionSource:
+class ItemSource:
     """A STAC item or a file that a region was made of.
 
     Parameters
@@ -103,7 +103,7 @@ def describe_region(
     bands: Sequence[str],
     *,
     scale: int,
-    sources: Sequence[RegionSource],
+    sources: Sequence[ItemSource],
     model: RegionModel,
     created: datetime,
     item_id: str | None = None,
@@ -121,7 +121,7 @@ def describe_region(
         Names.
     scale : int
         HR pixels in an LR pixel, along each axis.
-    sources : sequence of RegionSource
+    sources : sequence of ItemSource
     model : RegionModel
     created : datetime
         When the output was completed; aware.
@@ -210,7 +210,7 @@ def lonlat_bbox(outline: shapely.Geometry) -> list[float]:
     return [west, south, east, north]
 
 
-def _time_span(output: Path, sources: Sequence[RegionSource]) -> tuple[datetime, datetime]:
+def _time_span(output: Path, sources: Sequence[ItemSource]) -> tuple[datetime, datetime]:
     times = [source.time for source in sources if source.time is not None]
     if not times:
         raise UpscaleError(
@@ -221,7 +221,7 @@ def _time_span(output: Path, sources: Sequence[RegionSource]) -> tuple[datetime,
     return min(times), max(times)
 
 
-def _carried(sources: Sequence[RegionSource]) -> dict[str, Any]:
+def _carried(sources: Sequence[ItemSource]) -> dict[str, Any]:
     """Properties that all sources agree on."""
     first, *others = (source.properties for source in sources)
     return {
@@ -241,13 +241,13 @@ def _model_facts(model: RegionModel) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _lineage(scale: int, sources: Sequence[RegionSource], model: RegionModel) -> str:
+def _lineage(scale: int, sources: Sequence[ItemSource], model: RegionModel) -> str:
     names = ", ".join(source.title or Path(source.href).name for source in sources)
     by = f"the model {model.uri or model.name}"
     return f"{names} upscaled {scale} times by {by}: details beyond the source's are inferred."
 
 
-def _derived_from(source: RegionSource) -> pystac.Link:
+def _derived_from(source: ItemSource) -> pystac.Link:
     tiff = source.href.lower().endswith((".tif", ".tiff"))
     file_type = pystac.MediaType.GEOTIFF if tiff else None
     media_type = pystac.MediaType.GEOJSON if source.is_item else file_type

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +16,19 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geo.catalog.sources import read_scenes
+from geo.cog import CogSink
 from geo.errors import UpscaleError
 from geo.raster_io import inspect_raster, read_window
-from geo.raster_profile import RasterProfile, write_cog
+from geo.raster_profile import RasterProfile
 from geo.region_item import (
+    ItemSource,
     RegionModel,
-    RegionSource,
     describe_region,
     lonlat_bbox,
     region_item_path,
     write_region_item,
 )
+from geo.tiling import Tiling
 
 PROFILE = RasterProfile(
     height=60,
@@ -43,7 +46,7 @@ PROFILE = RasterProfile(
 BANDS = ("red", "green", "rededge1")
 TIME = datetime(2023, 8, 15, 9, 50, 31, tzinfo=UTC)
 CREATED = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
-SOURCE = RegionSource(
+SOURCE = ItemSource(
     href="https://example.org/items/S2A_33TUM.json",
     time=TIME,
     title="S2A_33TUM",
@@ -60,10 +63,11 @@ def describe(output: Path, profile: RasterProfile = PROFILE, **changes: object) 
 
 def write_output(output: Path, profile: RasterProfile = PROFILE) -> np.ndarray:
     pixels = np.arange(3 * 60 * 80, dtype=np.uint16).reshape(3, 60, 80) + 1
-    scratch = output.with_name("scratch")
-    scratch.mkdir()
-    write_cog(output, profile, lambda r, c: (pixels[:, r, c], None), tags={}, scratch=scratch)
-    scratch.rmdir()
+    sink, folder = CogSink(profile=profile, scale=1, block_lr_px=512), output.with_name("run")
+    sink.create(folder)
+    sink.write(folder, Tiling(60, 80, 512)[0], pixels, np.ones((60, 80), bool))
+    sink.finish(folder, output, {})
+    shutil.rmtree(folder)
     return pixels
 
 
@@ -117,7 +121,7 @@ def test_provenance_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
-    source = RegionSource(href="/data/scene.tif", time=TIME)
+    source = ItemSource(href="/data/scene.tif", time=TIME)
     item = describe(tmp_path / "out.tif", sources=[source], model=RegionModel(name="bicubic"))
     told = {key for key in item.properties if key.startswith("skyscale:")}
     assert told == {"skyscale:scale", "skyscale:model"}
