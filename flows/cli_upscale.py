@@ -10,11 +10,9 @@ import typer
 from flows.command import Debug, Json, Workers, run_command, split_names
 
 _EPILOG = """\
-Examples:
+Example: skyscale upscale scene.tif out.tif --model models:/skyscale-generator@champion
 
-skyscale upscale scene.tif out.tif --model models:/skyscale-generator@champion
-
-skyscale upscale stac-api:https://stac.example/v1#sentinel-2-l2a region.tif --model bicubic
+Example: skyscale upscale stac-api:https://stac.example/v1#sentinel-2-l2a region.tif --model bicubic
 --aoi 2.7,42.3,2.9,42.4 --start 2026-06-01 --end 2026-07-01 --max-cloud 0.3 --dry-run
 """
 

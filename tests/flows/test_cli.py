@@ -264,7 +264,7 @@ class TestUpscale:
         source, output = scenes / "satellite", tmp_path / "o.tif"
         one_line_error(skyscale("upscale", source, output, "--model", "best"), 2, "'best'")
         never = ("--model", "nearest", "--start", "2030-01-01")
-        one_line_error(skyscale("upscale", source, output, *never), 1, "no scene")
+        one_line_error(skyscale("upscale", source, output, *never), 1, "outside_time_window")
         missing = "models:/skyscale-generator@nobody"
         one_line_error(skyscale("upscale", source, output, "--model", missing), 1, "no such model")
         text = tmp_path / "text.tif"
