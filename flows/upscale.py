@@ -115,10 +115,11 @@ def upscale(config: UpscaleFlowConfig) -> dict[str, Any]:
     )
     work = run_blocks(planned, config)
     finishing = time.monotonic()
-    item = finish_region(planned, config)
+    shares, item = finish_region(planned, config)
     seconds = time.monotonic() - started
     result = facts | {
         "item": item,
+        "provenance": shares,
         "blocks_done_before": work.done_before,
         "seconds": seconds,
         "seconds_in_stages": work.seconds | {"finish": time.monotonic() - finishing},
@@ -147,10 +148,13 @@ def run_blocks(planned: PlannedRegion, config: UpscaleFlowConfig) -> WorkDone:
 
 
 @task(name="finish region", cache_policy=NO_CACHE)
-def finish_region(planned: PlannedRegion, config: UpscaleFlowConfig) -> str | None:
-    """Complete the output and describe it; returns the path of its STAC item, if it has one."""
-    from geo.upscale import finish
+def finish_region(
+    planned: PlannedRegion, config: UpscaleFlowConfig
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Complete the output and describe it: shares of scenes, and the path of its STAC item."""
+    from geo.upscale import finish, provenance
 
+    shares = provenance(planned.plan)
     finish(planned.plan, planned.tags)
-    item = upscale_region.write_item(planned, config)
-    return None if item is None else str(item)
+    item = upscale_region.write_item(planned, config, shares)
+    return shares, None if item is None else str(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,7 +175,9 @@ def _check_values(region: Region, model: ModelSource, plan: UpscalePlan) -> None
         )
 
 
-def write_item(planned: PlannedRegion, config: UpscaleFlowConfig) -> Path | None:
+def write_item(
+    planned: PlannedRegion, config: UpscaleFlowConfig, shares: Sequence[Mapping[str, Any]]
+) -> Path | None:
     """Put a STAC item beside the output; None, and said, where no source has a time."""
     from geo.region_item import ItemSource, RegionModel, describe_region, write_region_item
 
@@ -205,5 +208,6 @@ def write_item(planned: PlannedRegion, config: UpscaleFlowConfig) -> Path | None
             run_id=model.run_id or "",
         ),
         created=datetime.now(UTC),
+        extra={"skyscale:provenance": list(shares)} if shares else None,
     )
     return write_region_item(item, output)

@@ -5,7 +5,8 @@ A working folder beside the output::
     OUT.tif.skyscale/
         plan.json    what is being made, with its fingerprint; written last when the folder is
                      made, removed first when it is taken down: without it, nothing counts
-        done/INDEX   one empty file a finished block, made after its pixels are written
+        done/INDEX   one small file a finished block, made after its pixels are written, with what
+                     is to be remembered of the block
         ...          the pixels, as the output's format wants them (`geo.region_sink`)
 
 Blocks share nothing on disk, and a marker follows its pixels, so any number of workers may write
@@ -18,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +128,11 @@ class RegionStore:
         self._sink = sink
 
     def write(
-        self, block: Block, pixels: npt.NDArray[Any] | None, valid: npt.NDArray[np.bool_]
+        self,
+        block: Block,
+        pixels: npt.NDArray[Any] | None,
+        valid: npt.NDArray[np.bool_],
+        note: Any = None,
     ) -> None:
         """Store a block, then mark it as finished.
 
@@ -139,6 +144,8 @@ class RegionStore:
             On the HR grid, in the output's dtype; None where there is no data.
         valid : array of bool, [h, w]
             On the LR grid.
+        note : JSON value, optional
+            See `notes`.
 
         Raises
         ------
@@ -147,7 +154,7 @@ class RegionStore:
         """
         try:
             self._sink.write(self._folder, block, pixels, valid)
-            _mark(self._folder / "done" / str(block.index))
+            _mark(self._folder / "done" / str(block.index), note)
         except (OSError, ValueError) as error:
             raise UpscaleError(
                 f"{self._folder}: writing {block} failed ({error}); finished blocks are kept, "
@@ -158,7 +165,13 @@ class RegionStore:
 
     def finished(self) -> frozenset[int]:
         """Indexes of finished blocks."""
-        return frozenset(int(name) for name in os.listdir(self._folder / "done"))
+        return frozenset(int(n) for n in os.listdir(self._folder / "done") if n.isdigit())
+
+    def notes(self) -> Iterator[Any]:
+        """What was to be remembered of finished blocks, where there was something."""
+        for index in sorted(self.finished()):
+            if text := (self._folder / "done" / str(index)).read_text():
+                yield json.loads(text)
 
     def forget(self, blocks: Iterable[int]) -> None:
         """Count blocks as not done, because they are damaged."""
@@ -191,7 +204,10 @@ def _stored_fingerprint(folder: Path) -> str | None:
         return None
 
 
-def _mark(path: Path) -> None:
+def _mark(path: Path, note: Any) -> None:
     # An empty file needs no rename to appear whole.
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
-    sync_folder(path.parent)
+    if note is None:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
+        sync_folder(path.parent)
+    else:
+        write_whole(path, json.dumps(note))

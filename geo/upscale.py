@@ -13,6 +13,7 @@ them as data. Each output pixel is computed once, from all the pixels that it de
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from geo.errors import UpscaleError
+from geo.mosaic import MosaicSource
 from geo.nodata import step_off
 from geo.raster_io import Pixels
 from geo.regionstore import Beginning, RegionStore, begin_region
@@ -45,6 +47,7 @@ __all__ = [
     "finish",
     "finished_blocks",
     "plan_upscale",
+    "provenance",
     "run_block",
 ]
 
@@ -105,11 +108,11 @@ def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockRes
         raise UpscaleError(f"got the upsampler {facts}; the plan is for {plan.upsampler}")
     store = _store(plan)
     clock = [perf_counter()]
-    lr, valid = _read_block(plan, block)
+    lr, valid, note = _read_block(plan, block)
     clock.append(perf_counter())
     hr = None if lr is None else _infer(plan, block, upsampler, lr, valid)
     clock.append(perf_counter())
-    store.write(block, hr, valid)
+    store.write(block, hr, valid, note)
     clock.append(perf_counter())
     read_s, infer_s, write_s = np.diff(clock)
     return BlockResult(
@@ -148,7 +151,27 @@ def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
                 f"{stamp.href} has changed while it was upscaled; run again from the beginning",
                 href=stamp.href,
             )
-    return store.finish(Path(plan.output), {**(tags or {}), **plan.tags})
+    tags = {**(tags or {}), **plan.tags}
+    if shares := provenance(plan):
+        kept = ("id", "time", "share")
+        tags["SKYSCALE_PROVENANCE"] = json.dumps([{k: s[k] for k in kept} for s in shares])
+    return store.finish(Path(plan.output), tags)
+
+
+def provenance(plan: UpscalePlan) -> list[dict[str, Any]]:
+    """Which scenes the pixels of a mosaic are of, by what its blocks have noted; else nothing.
+
+    Returns
+    -------
+    list of dict
+        See `MosaicSource.provenance`.
+    """
+    if not isinstance(plan.source, MosaicSource):
+        return []
+    counts = np.zeros(len(plan.source.scenes) + 1, np.int64)
+    for note in _store(plan).notes():
+        counts += note
+    return plan.source.provenance(counts)
 
 
 def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
@@ -165,29 +188,38 @@ def _store(plan: UpscalePlan) -> RegionStore:
 
 def _read_block(
     plan: UpscalePlan, block: Block
-) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.bool_]]:
-    """LR pixels of block and halo without holes (None if all is hole), and the block's validity."""
-    pixels, window = _read_halo(plan, block, margin=0)
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.bool_], Any]:
+    """LR pixels of block and halo without holes (None if all is hole), validity, provenance."""
+    pixels, scenes, window = _read_halo(plan, block, margin=0)
     own = (
         slice(block.rows.start - window.rows.start, block.rows.stop - window.rows.start),
         slice(block.cols.start - window.cols.start, block.cols.stop - window.cols.start),
     )
     valid = pixels.valid[own]
+    note = None
+    if isinstance(plan.source, MosaicSource) and scenes is not None:
+        note = plan.source.count_scenes(scenes[own]).tolist()
     if not valid.any():
-        return None, valid
+        return None, valid, note
     if not pixels.valid.all() and plan.upsampler.halo:
         # What fills a hole must not depend on the block that asks. A hole pixel matters where it
         # lies in the halo of a valid pixel, which is then at most halo * sqrt(2) from it; so its
         # nearest valid pixel is no farther, and this margin holds it.
         margin = math.ceil(plan.upsampler.halo * math.sqrt(2))
-        pixels, window = _read_halo(plan, block, margin)
+        pixels, _, window = _read_halo(plan, block, margin)
     filled = fill_invalid(pixels.data, pixels.valid)
-    return np.asarray(window.lay_out(filled), np.float32), valid
+    return np.asarray(window.lay_out(filled), np.float32), valid, note
 
 
-def _read_halo(plan: UpscalePlan, block: Block, margin: int) -> tuple[Pixels, HaloWindow]:
+def _read_halo(
+    plan: UpscalePlan, block: Block, margin: int
+) -> tuple[Pixels, npt.NDArray[np.uint16] | None, HaloWindow]:
+    """Pixels around a block; of a mosaic, also which scene each is of."""
     window = halo_window(block, plan.upsampler.halo, plan.height, plan.width, margin)
-    return plan.source.read(window.rows, window.cols), window
+    if isinstance(plan.source, MosaicSource):
+        composite = plan.source.compose(window.rows, window.cols)
+        return composite.pixels, composite.scene, window
+    return plan.source.read(window.rows, window.cols), None, window
 
 
 def _infer(
