@@ -25,6 +25,8 @@ BENCHMARKS = (
     "adversarial",
     "combos",
     "training_speed",
+    "region_speed",
+    "region_memory",
     "sickness",
 )
 
