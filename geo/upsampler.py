@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from geo.errors import UpscaleError
 from geo.interpolate import Method, halo, upsample
 
 
@@ -34,8 +35,13 @@ class Upsampler(Protocol):
         """Names of the bands that it wants, in order; None for any."""
         ...
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the planes that it makes beside the bands; () for most."""
+        ...
+
     def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
-        """DN [C, h, w] to DN [C, scale*h, scale*w], the same for the same input."""
+        """DN [C, h, w] to DN [C + extras, scale*h, scale*w], the same for the same input."""
         ...
 
 
@@ -68,6 +74,11 @@ class BuiltinUpsampler:
         """Radius of the kernel in LR pixels."""
         return halo(self.method)
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """None: all planes are bands."""
+        return ()
+
     def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
         """Upsample; see `geo.interpolate.upsample`."""
         return upsample(lr, self.scale, self.method)
@@ -81,9 +92,36 @@ class UpsamplerFacts:
     scale: int
     halo: int
     bands: tuple[str, ...] | None
+    extras: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, upsampler: Upsampler | UpsamplerFacts) -> UpsamplerFacts:
         """Take the facts of an upsampler."""
         bands = None if upsampler.bands is None else tuple(upsampler.bands)
-        return cls(name=upsampler.name, scale=upsampler.scale, halo=upsampler.halo, bands=bands)
+        return cls(
+            name=upsampler.name,
+            scale=upsampler.scale,
+            halo=upsampler.halo,
+            bands=bands,
+            extras=tuple(upsampler.extras),
+        )
+
+
+def upsample_checked(upsampler: Upsampler, lr: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Upsample, and see that the outcome has the promised shape.
+
+    Raises
+    ------
+    UpscaleError
+        If it has not.
+    """
+    sr = np.asarray(upsampler(lr), np.float32)
+    bands, height, width = lr.shape
+    scale = upsampler.scale
+    wanted = (bands + len(upsampler.extras), height * scale, width * scale)
+    if sr.shape != wanted:
+        raise UpscaleError(
+            f"{upsampler.name} made shape {sr.shape} of {lr.shape}; wanted {wanted}",
+            shape=sr.shape,
+        )
+    return sr

@@ -99,6 +99,11 @@ class Predictor:
         return self.card.bands
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """Planes beside the bands: none."""
+        return ()
+
+    @property
     def data_range(self) -> float:
         """The DN that means reflectance one."""
         return self.card.data_range

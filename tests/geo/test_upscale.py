@@ -48,6 +48,7 @@ class TinyNetwork:
 
     scale: int = SCALE
     bands: tuple[str, ...] | None = None
+    extras: tuple[str, ...] = ()
     name: str = "tiny"
 
     @property
