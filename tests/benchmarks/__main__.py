@@ -26,6 +26,8 @@ BENCHMARKS = (
     "combos",
     "training_speed",
     "sickness",
+    "ensemble",
+    "consistency",
 )
 
 
