@@ -6,9 +6,10 @@ back, everywhere and exactly, without a trace of the LR grid.
 
 >>> upsampler = ConsistentUpsampler(upsampler)
 
-The constraint is the plain mean over the area of an LR pixel, all HR pixels weighing the same. A
-real sensor blurs beyond its pixel (`geo.sensor.degrade`), so this is a rule about what the output
-says for an area, not a model of the sensor.
+The constraint is the plain mean over the area of an LR pixel, all HR pixels weighing the same: what
+the output says of an area is what the LR image says of it. A sensor that blurs beyond its pixel
+(`geo.sensor.degrade`) did not measure that mean, and a network that has learnt to undo the blur
+loses some of it again (docs/design/008-more-than-one-answer.md has numbers).
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class ConsistentUpsampler:
 
     Notes
     -----
-    Exact in float32: the mean is off by the rounding of the values alone, less than half a unit
-    in the last place (0.0005 DN at 10,000 DN). What comes afterwards can move it: rounding to whole
-    DN by 0.07 DN (root mean square, at scale 4), clipping at the ends of the dtype, and values that
-    make room for nodata. Where the LR image had holes, the mean is that of the filled values.
+    Exact up to the rounding of float32: means are off by less than 0.001 DN at 10,000 DN. What
+    comes afterwards can move them: rounding to whole DN does by 0.07 DN (root mean square, at scale
+    4), clipping at the ends of the dtype and making room for nodata by as much as they change.
+    Where the LR image had holes, the means are those of the values that filled them.
     """
 
     inner: Upsampler

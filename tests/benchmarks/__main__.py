@@ -28,6 +28,8 @@ BENCHMARKS = (
     "region_speed",
     "region_memory",
     "sickness",
+    "ensemble",
+    "consistency",
 )
 
 
