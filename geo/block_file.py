@@ -79,8 +79,11 @@ def read_index(path: Path) -> npt.NDArray[np.void]:
         with path.open("rb") as file:
             file.seek(-_TRAILER.size, os.SEEK_END)
             start, count, crc, magic = _TRAILER.unpack(file.read())
-            if magic != _MAGIC:
-                raise DamagedFileError(f"{path} is cut off")
+            if (
+                magic != _MAGIC
+                or file.tell() != start + count * INDEX_DTYPE.itemsize + _TRAILER.size
+            ):
+                raise DamagedFileError(f"{path} is cut off or overwritten")
             file.seek(start)
             index = file.read(count * INDEX_DTYPE.itemsize)
     except (OSError, struct.error) as error:
