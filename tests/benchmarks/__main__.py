@@ -20,6 +20,7 @@ BENCHMARKS = (
     "growth",
     "killing",
     "stages",
+    "forward",
     "seeds",
     "content",
     "adversarial",
