@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,45 @@ class UpsamplerFacts:
             bands=bands,
             extras=tuple(upsampler.extras),
         )
+
+
+@runtime_checkable
+class StripUpsampler(Protocol):
+    """An upsampler that can also hand back what it makes strip by strip, in less memory."""
+
+    def strips(
+        self, lr: npt.NDArray[np.float32], margin: int = 0
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """HR rows counted from below the margin, and their pixels [C, rows, s*(w - 2*margin)].
+
+        Strips follow each other; the next one may take the memory of the one before.
+        """
+        ...
+
+
+def draw_strips(
+    upsampler: Upsampler, lr: npt.NDArray[np.float32], margin: int
+) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Upsample an image but for its margin, in strips where the upsampler can; see `strips`.
+
+    Parameters
+    ----------
+    lr : array, [C, h, w]
+    margin : int
+        LR pixels on each side that are only looked at.
+
+    Raises
+    ------
+    UpscaleError
+        If the outcome has not the promised shape.
+    """
+    if isinstance(upsampler, StripUpsampler):
+        yield from upsampler.strips(lr, margin)
+        return
+    sr = upsample_checked(upsampler, lr)
+    edge = margin * upsampler.scale
+    inner = sr[:, edge : sr.shape[1] - edge, edge : sr.shape[2] - edge]
+    yield slice(0, inner.shape[1]), inner
 
 
 def upsample_checked(upsampler: Upsampler, lr: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -31,7 +31,7 @@ from geo.nodata import step_off
 from geo.raster_io import Pixels
 from geo.regionstore import Beginning, RegionStore, begin_region
 from geo.tiling import Block, HaloWindow, halo_window
-from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts, upsample_checked
+from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts, draw_strips
 from geo.upscale_plan import FileStamp, UpscaleConfig, UpscalePlan, plan_upscale
 
 __all__ = [
@@ -230,54 +230,70 @@ def _infer(
     valid: npt.NDArray[np.bool_],
 ) -> npt.NDArray[Any]:
     """HR pixels of the block, [C, H, W], in the output's dtype, holes as nodata."""
-    scale, margin = plan.upsampler.scale, plan.upsampler.halo * plan.upsampler.scale
+    scale = plan.upsampler.scale
+    hr = np.empty((plan.profile.bands, *block.scaled(scale).shape), plan.profile.dtype)
+    done = 0
     try:
-        sr = upsample_checked(upsampler, lr)
+        for rows, strip in draw_strips(upsampler, lr, plan.upsampler.halo):
+            if rows.start != done or strip.shape != hr[:, rows].shape:
+                raise UpscaleError(
+                    f"{upsampler.name} made a strip of shape {strip.shape} for rows {rows.start} "
+                    f"to {rows.stop}; wanted {hr[:, rows].shape} from row {done} on"
+                )
+            round_into(hr[:, rows], strip, plan.profile.nodata)
+            done = rows.stop
     except UpscaleError as error:
         raise UpscaleError(
-            f"{error.message}, at {block}", **error.facts, block=block.index
+            f"{error.message}, at {block}", **error.facts | {"block": block.index}
         ) from error
-    height, width = block.scaled(scale).shape
-    sr = sr[:, margin : margin + height, margin : margin + width]
-    try:
-        hr = to_dtype(sr, plan.profile.dtype, plan.profile.nodata)
-    except ValueError as error:
+    except NotFiniteError as error:
         raise UpscaleError(
             f"{upsampler.name} made NaN or infinite values at {block}", block=block.index
         ) from error
+    if done != hr.shape[1]:
+        raise UpscaleError(
+            f"{upsampler.name} made {done} of {hr.shape[1]} rows at {block}", block=block.index
+        )
     if not valid.all():
         hole = ~valid.repeat(scale, 0).repeat(scale, 1)
         hr[:, hole] = plan.profile.fill
     return hr
 
 
-# Rows that are rounded at a time: what fits the caches is passed over several times at no cost.
+class NotFiniteError(ValueError):
+    """Values that are NaN or infinite."""
+
+
+# Bytes that are rounded at a time: what fits the caches is passed over several times at no cost.
 _STRIP_BYTES = 1 << 18
 
 
-def to_dtype(sr: npt.NDArray[Any], dtype: str, nodata: float | None) -> npt.NDArray[Any]:
+def round_into(out: npt.NDArray[Any], sr: npt.NDArray[np.float32], nodata: float | None) -> None:
     """Round and clip [C, H, W] to a dtype; a value that would read as nodata moves to the next one.
 
-    The outcome has the memory layout of `sr`.
+    Parameters
+    ----------
+    out : array, [C, H, W]
+        Filled.
+    sr : array, [C, H, W]
+    nodata : float or None
+        Of `out`.
 
     Raises
     ------
-    ValueError
+    NotFiniteError
         If a value is not finite.
     """
-    target = np.dtype(dtype)
-    out = np.empty_like(sr, dtype=target)
     rows = max(1, _STRIP_BYTES // max(1, sr[:, :1].nbytes))
     for top in range(0, sr.shape[1], rows):
-        strip = sr[:, top : top + rows]
+        strip, place = sr[:, top : top + rows], out[:, top : top + rows]
         low, high = float(strip.min()), float(strip.max())
         if not math.isfinite(low + high):
-            raise ValueError("values that are not finite")
-        if target.kind != "f":
-            limits = np.iinfo(target)
+            raise NotFiniteError("values that are not finite")
+        if out.dtype.kind != "f":
+            limits = np.iinfo(out.dtype)
             strip = np.rint(strip)
             if low < limits.min or high > limits.max:
                 np.clip(strip, limits.min, limits.max, out=strip)
-        out[:, top : top + rows] = strip
-    step_off(out, nodata)
-    return out
+        place[...] = strip
+        step_off(place, nodata)
