@@ -134,6 +134,8 @@ def test_it_says_what_it_is(folders: dict[str, Path]) -> None:
     assert (predict.scale, predict.halo, predict.data_range) == (4, 7, RANGE)
     assert predict.bands == ("red", "green", "blue")
     assert predict.name.startswith("edsr-8x2-x4@")
+    # They do not draw the same, so a region must not be drawn by both.
+    assert Predictor(folders["edsr"], precision="bfloat16").name == predict.name + "+bfloat16"
 
 
 def test_dn_in_dn_out(tmp_path: Path) -> None:
