@@ -181,8 +181,8 @@ class Predictor:
                 f"a margin of {margin} px leaves nothing of an image of shape {lr.shape}",
                 shape=lr.shape,
             )
-        for rows, strip in self._ready().strips(lr[None], margin):
-            yield rows, strip[0]
+        strips = self._ready().strips(lr[None], margin)
+        return ((rows, strip[0]) for rows, strip in strips)
 
     def _check(self, lr: npt.NDArray[Any], *, images: bool = False) -> None:
         bands = len(self.card.bands)
