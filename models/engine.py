@@ -33,7 +33,7 @@ class Engine:
         The DN that means reflectance one.
     device : torch.device
     dtype : torch.dtype
-        Of the layers up to the last.
+        Of the detail; see `FoldedGenerator`.
     """
 
     def __init__(

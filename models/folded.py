@@ -27,7 +27,7 @@ class FoldedGenerator(nn.Module):
     data_range : float
         The DN that means reflectance one.
     dtype : torch.dtype
-        Of the layers up to the last, which adds to DN and so is always float32.
+        Of the detail; the bicubic base and the sum are always float32.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class FoldedGenerator(nn.Module):
         self.factor = generator.scale if shuffles else 1
         """Of the pixel shuffle that is left to do."""
         self.dtype = dtype
-        self.trunk = copy.deepcopy(nn.Sequential(*trunk)).to(dtype)
+        self.trunk = copy.deepcopy(nn.Sequential(*trunk))
         self.last = copy.deepcopy(last)
         self.base = BicubicPhases(generator.base)
         self.grow = nn.Identity() if shuffles else nn.PixelShuffle(generator.scale)
@@ -64,6 +64,8 @@ class FoldedGenerator(nn.Module):
             self.last.weight *= self.spread
             if self.last.bias is not None:
                 self.last.bias *= self.spread
+        self.trunk.to(dtype)
+        self.last.to(dtype)
         self.eval().requires_grad_(False)
 
     mean: Tensor
@@ -72,8 +74,8 @@ class FoldedGenerator(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         """DN float32 [N, C, h, w] to phases of DN, float32 [N, C*f*f, s/f*h, s/f*w]."""
         standard = (lr - self.mean) / self.spread
-        features = self.trunk(standard.to(self.dtype))
-        out: Tensor = self.last(features.to(torch.float32)) + self.grow(self.base(lr))
+        detail = self.last(self.trunk(standard.to(self.dtype)))
+        out: Tensor = self.grow(self.base(lr)) + detail
         return out
 
 

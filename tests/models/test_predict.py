@@ -134,6 +134,8 @@ def test_it_says_what_it_is(folders: dict[str, Path]) -> None:
     assert (predict.scale, predict.halo, predict.data_range) == (4, 7, RANGE)
     assert predict.bands == ("red", "green", "blue")
     assert predict.name.startswith("edsr-8x2-x4@")
+    # They do not draw the same, so a region must not be drawn by both.
+    assert Predictor(folders["edsr"], precision="bfloat16").name == predict.name + "+bfloat16"
 
 
 def test_dn_in_dn_out(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_what_cannot_be_upsampled_is_refused(folders: dict[str, Path], tmp_path:
     with pytest.raises(DataError, match=r"got .*\(3, 0, 8\)"):
         predict(np.zeros((3, 0, 8), np.float32))
     with pytest.raises(DataError, match="a margin of 4 px leaves nothing"):
-        next(predict.strips(np.zeros((3, 8, 9), np.float32), 4))
+        predict.strips(np.zeros((3, 8, 9), np.float32), 4)
     with pytest.raises(ExportError, match="holds no generator"):
         Predictor(tmp_path)
     with pytest.raises(ConfigError, match="precision must be one of"):
