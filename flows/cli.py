@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_pairs, cli_store
-from flows.command import Debug, Json, Workers, run_command, split_names
+from flows import cli_export, cli_pairs, cli_store, cli_upscale
+from flows.command import Debug, Json, Workers, run_command
 
 app = typer.Typer(
     name="skyscale",
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 cli_pairs.add_to(app)
 cli_store.add_to(app)
+cli_upscale.add_to(app)
+cli_export.add_to(app)
 
 
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")
@@ -96,62 +98,6 @@ def train(
         lines.append(f"Look: {ui_command()}")
         lines.append(f"Next: skyscale upscale SCENE OUT.tif --model {r['model_uri']}")
         return lines
-
-    run_command(work, json=json, debug=debug, tell=tell)
-
-
-@app.command(
-    epilog="Example: skyscale upscale scene.tif out.tif --model models:/skyscale-generator@champion"
-)
-def upscale(
-    source: Annotated[str, typer.Argument(help="Raster, STAC item or collection.")],
-    output: Annotated[Path, typer.Argument(help="COG to write.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="models:/NAME@ALIAS, runs:/ID/generator, a folder, nearest, bicubic or lanczos."
-        ),
-    ],
-    scale: Annotated[int, typer.Option(help="For nearest, bicubic and lanczos.")] = 4,
-    bands: Annotated[str | None, typer.Option(help="Names with commas.")] = None,
-    start: Annotated[str | None, typer.Option(help="First day, for a collection.")] = None,
-    end: Annotated[str | None, typer.Option(help="Day after the last one.")] = None,
-    block: Annotated[int, typer.Option(help="Source pixels on a side of a block.")] = 256,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
-    workers: Workers = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Upscale a region to a Cloud-Optimized GeoTIFF; a second run goes on where one broke off."""
-
-    def work() -> dict[str, Any]:
-        from flows.upscale import UpscaleFlowConfig
-        from flows.upscale import upscale as flow
-
-        return flow(
-            UpscaleFlowConfig(
-                source=source,
-                output=str(output),
-                model=model,
-                scale=scale,
-                bands=split_names(bands),
-                start=start,
-                end=end,
-                block=block,
-                dry_run=dry_run,
-                workers=workers,
-            )
-        )
-
-    def tell(r: dict[str, Any]) -> list[str]:
-        if r.get("dry_run"):
-            return [f"{r['blocks']} blocks, {r['output_megapixels']:.1f} Mpx, {r['megabytes']} MB"]
-        return [
-            f"Wrote {r['output']}: {r['blocks']} blocks in {r['seconds']:.1f} s "
-            f"({r['blocks_done_before']} done before), "
-            f"{r['output_megapixels_per_second']:.1f} output Mpx/s.",
-            f"Next: skyscale report {output} REFERENCE --lr {source} --out my-report",
-        ]
 
     run_command(work, json=json, debug=debug, tell=tell)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.errors import FlowError, UsageError
 from flows.ingest_form import Form, usual_form
@@ -119,6 +118,7 @@ def match_rules(config: IngestConfig) -> MatchRules:
     UsageError
         If a day, the area or a limit cannot be right.
     """
+    from geo.catalog.aoi import read_aoi
     from geo.match import MatchRules, parse_day
 
     try:
@@ -130,34 +130,10 @@ def match_rules(config: IngestConfig) -> MatchRules:
             max_solar_gap_hours=config.max_solar_gap,
             start=parse_day(config.start, "start") if config.start else None,
             end=parse_day(config.end, "end") if config.end else None,
-            aoi=_read_aoi(config.aoi) if config.aoi else None,
+            aoi=read_aoi(config.aoi) if config.aoi else None,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _read_aoi(text: str) -> Any:
-    """Area of interest from a GeoJSON file or four numbers."""
-    import shapely
-    import shapely.geometry
-
-    if Path(text).suffix.lower() in (".json", ".geojson"):
-        try:
-            content = json.loads(Path(text).read_text())
-            features = content.get("features") or [content]
-            shapes = [shapely.geometry.shape(f.get("geometry", f)) for f in features]
-            return shapely.union_all(shapes)
-        except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-            raise UsageError(f"aoi {text}: not a readable GeoJSON file ({error})") from error
-    try:
-        west, south, east, north = (float(v) for v in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"aoi is {text!r}; wanted a GeoJSON file or west,south,east,north in degrees"
-        ) from error
-    if not (west < east and south < north):
-        raise UsageError(f"aoi is {text!r}; wanted west < east and south < north")
-    return shapely.box(west, south, east, north)
 
 
 def choose_form(config: IngestConfig, candidates: Sequence[Candidate]) -> Form | None:

@@ -83,13 +83,14 @@ def _refresh(config: IngestConfig, rules: MatchRules, folder: Path) -> Found:
     """Bring both tables up to date, the aerial one first: it says where satellites are wanted."""
     from geo.catalog.query import SceneQuery
     from geo.catalog.refresh import refresh_scenes
+    from geo.catalog.sources import answers_queries
 
     scenes: dict[str, list[Scene]] = {}
     refusals: dict[str, list[Refusal]] = {}
     for side in reversed(SIDES):
         source = getattr(config, side)
         query = SceneQuery()
-        if _answers_queries(source):
+        if answers_queries(source):
             query = _aerial_query(rules) if side == "aerial" else _satellite_query(scenes, rules)
         scenes[side], refusals[side], counts = refresh_scenes(
             source, folder / f"{side}.parquet", query, time_pattern=config.time_pattern
@@ -102,13 +103,6 @@ def _refresh(config: IngestConfig, rules: MatchRules, folder: Path) -> Found:
             f"ingest: {len(scenes[side])} {side} scenes ({', '.join(news) or 'as before'}){refused}"
         )
     return Found(scenes=scenes, refusals=refusals)
-
-
-def _answers_queries(source: str) -> bool:
-    """Archives too large to be listed whole."""
-    from geo.catalog import api, geoparquet
-
-    return source.startswith(api.PREFIX) or source.lower().endswith(geoparquet.SUFFIXES)
 
 
 def _aerial_query(rules: MatchRules) -> SceneQuery:

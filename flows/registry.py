@@ -25,11 +25,14 @@ class ModelSource:
         Folder with the generator; None for a built-in method.
     run_id : str or None
         The MLflow run that trained it, where it is known.
+    version : str or None
+        Of the registered model.
     """
 
     uri: str
     folder: str | None
     run_id: str | None = None
+    version: str | None = None
 
 
 def find_model(uri: str) -> ModelSource:
@@ -73,7 +76,12 @@ def _registered(uri: str) -> ModelSource:
             f"{uri}: no such model in {client.tracking_uri} ({error}); `skyscale train` registers "
             "one, and MLFLOW_TRACKING_URI says where to look"
         ) from error
-    return ModelSource(uri=uri, folder=_download(version.source), run_id=version.run_id)
+    return ModelSource(
+        uri=uri,
+        folder=_download(version.source),
+        run_id=version.run_id,
+        version=f"{version.name}/{version.version}",
+    )
 
 
 def _download(uri: str) -> str:

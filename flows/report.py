@@ -165,7 +165,6 @@ def _lr(
     config: ReportFlowConfig, info: RasterInfo
 ) -> tuple[Source | None, tuple[Mask, ...], datetime | None]:
     """LR bands, their masks and their time: as told, or as the tags of SR say."""
-    from flows.upscale import pick_scene
     from geo.catalog.folder import RASTER_SUFFIXES
 
     lr = config.lr or info.tags.get("SKYSCALE_SOURCE", "")
@@ -177,8 +176,28 @@ def _lr(
             say(f"report: {lr}, which SR was made from, is gone; no bicubic beside the scores")
             return None, (), None
         return _bands_of_raster(lr, info.bands), (), None
-    scene = pick_scene(lr)
+    scene = _one_scene(lr)
     return scene.band_refs(info.bands), scene.masks, scene.time
+
+
+def _one_scene(source: str) -> Scene:
+    """The one scene of a source.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or more than one.
+    """
+    from geo.catalog.sources import read_scenes
+
+    scenes, refusals = read_scenes(source)
+    if len(scenes) == 1:
+        return scenes[0]
+    if not scenes:
+        refused = f"; refused: {refusals[0].detail}" if refusals else ""
+        raise UsageError(f"{source}: no scene{refused}")
+    listed = ", ".join(f"{s.id} ({s.time:%Y-%m-%d})" for s in scenes[:6])
+    raise UsageError(f"{source}: {len(scenes)} scenes ({listed}); name one item")
 
 
 @task(name="score tiles", cache_policy=NO_CACHE)

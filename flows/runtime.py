@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flows.settings import read_surroundings
 
+
+class ClusterLostError(Exception):
+    """The Dask scheduler cannot be reached, or has forgotten what it was given."""
+
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+# Of a task whose workers die, beside Dask's own (three for each of these).
+_MOST_TRIES = 10
 
 
 @contextmanager
@@ -32,7 +43,13 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
 
     surroundings = read_surroundings()
     if surroundings.dask_scheduler:
-        with Client(surroundings.dask_scheduler) as client:
+        try:
+            client = Client(surroundings.dask_scheduler, timeout=10)
+        except (OSError, TimeoutError) as error:
+            raise ClusterLostError(
+                f"no Dask scheduler answers at {surroundings.dask_scheduler}"
+            ) from error
+        with client:
             yield client
         return
     # What fails on a worker is raised by `run_all`, and told once.
@@ -52,6 +69,11 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
         yield client
 
 
+def count_workers(workers: int | None = None) -> int:
+    """Tasks that run side by side in one memory: threads of the embedded cluster."""
+    return workers or read_surroundings().workers
+
+
 def run_all(
     client: Any,
     work: Callable[[Task], Result],
@@ -69,25 +91,47 @@ def run_all(
     ahead : int
         Most tasks in flight.
     retries : int
-        How often a task is tried again when its worker dies or it raises.
+        How often a task is tried again when it raises.
+
+    Raises
+    ------
+    ClusterLostError
+        When the scheduler is lost, and with it what is in flight.
     """
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
 
     waiting = iter(tasks)
     flight = as_completed()
-    count = 0
+    tried: dict[str, tuple[Task, int]] = {}
 
-    def launch() -> int:
-        for task in waiting:
-            flight.add(client.submit(work, task, pure=False, retries=retries))
-            return 1
-        return 0
+    def submit(task: Task, times: int) -> None:
+        future = client.submit(work, task, pure=False, retries=retries)
+        tried[future.key] = task, times
+        flight.add(future)
 
-    for _ in range(ahead):
-        count += launch()
-    while count:
-        future = next(flight)
-        count -= 1
-        yield future.result()
-        future.release()
-        count += launch()
+    for task in itertools.islice(waiting, ahead):
+        submit(task, 1)
+    try:
+        while tried:
+            future = next(flight)
+            task, times = tried.pop(future.key)
+            try:
+                result = future.result()
+            except KilledWorker:
+                # Workers that die under a task may die of something else than of it.
+                if times >= _MOST_TRIES:
+                    raise
+                submit(task, times + 1)
+                continue
+            except (FutureCancelledError, CancelledError, CommClosedError) as error:
+                raise ClusterLostError("the Dask scheduler was lost") from error
+            yield result
+            future.release()
+            for task in itertools.islice(waiting, 1):
+                submit(task, 1)
+    finally:
+        # Nobody waits for what is still in flight, as when a flow is cancelled.
+        with contextlib.suppress(Exception):
+            client.cancel(list(flight.futures), force=True)

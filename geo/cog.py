@@ -1,244 +1,245 @@
-"""The door through which rasters are written: Cloud Optimized GeoTIFF in bounded memory.
+"""Regions as Cloud Optimized GeoTIFF: each tile compressed once, by who computed it.
 
-A COG has its overviews before its pixels, so it cannot be written in one pass. As rio-cogeo does,
-a plain tiled GeoTIFF is filled window by window, given overviews, and copied in the right order.
-rio-cogeo itself is not called: it reads its input through a WarpedVRT into one more full copy,
-which costs time and disk, and a WarpedVRT straightens rotated and south-up grids.
+A COG has its overviews before its pixels, so it cannot be written while it is computed. GDAL and
+rio-cogeo therefore write, read and compress all pixels two or three times at the end, on one
+machine. Here every worker leaves its block as finished tiles of the full size and of the overviews
+that lie within the block; what is left for the end is to draw the few coarser overviews, to lay out
+the header, and to copy bytes.
+
+Layout: Open Geospatial Consortium, "Cloud Optimized GeoTIFF", 21-026, 2023.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import rasterio.shutil
-from affine import Affine
-from rasterio._err import CPLE_BaseError  # rasterio.shutil.copy raises it bare
-from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geo.block_file import DamagedFileError, Piece, write_pieces
+from geo.cog_layout import COARSE, IMAGE, MASK, CogGrid, cog_directories, copy_tiles, tile_tables
+from geo.cog_overviews import write_coarse_levels
+from geo.durable import sync_folder
 from geo.errors import UpscaleError
-from geo.regionstore import sync_folder
-from geo.tiling import Block, Tiling
+from geo.overviews import halve
+from geo.raster_profile import RasterProfile
+from geo.region_sink import json_number
+from geo.tiff_tiles import Compression, TileCodec, compress
+from geo.tiling import Block
 
 TILE_PX = 512
 
-ReadWindow = Callable[[slice, slice], tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]
-"""Rows and columns to pixels [C, h, w] and, for masked rasters, validity [h, w]."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class RasterProfile:
-    """Everything of a raster but its pixels.
+class CogSink:
+    """A region that becomes a COG; see `geo.region_sink.RegionSink`.
 
     Parameters
     ----------
-    height, width : int
-    dtype : str
-    crs : str
-        WKT.
-    transform : tuple of float
-        The six coefficients a, b, c, d, e, f of the affine.
-    nodata : float or None
-    masked : bool
-        Invalid pixels are told by an internal mask.
-    descriptions : tuple of (str or None)
-        One for each band.
-    colours : tuple of str
-        GDAL's colour interpretation of each band, for example ``red``.
-    scales, offsets : tuple of float
-        Of each band: physical value = scale * DN + offset.
-    """
-
-    height: int
-    width: int
-    dtype: str
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-    nodata: float | None
-    masked: bool
-    descriptions: tuple[str | None, ...]
-    colours: tuple[str, ...]
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-
-    @property
-    def bands(self) -> int:
-        """Number of bands."""
-        return len(self.descriptions)
-
-    @property
-    def pixel_bytes(self) -> int:
-        """Bytes of all pixels, uncompressed."""
-        return self.bands * self.height * self.width * np.dtype(self.dtype).itemsize
-
-
-def write_cog(
-    path: Path,
-    profile: RasterProfile,
-    read: ReadWindow,
-    *,
-    tags: Mapping[str, str],
-    scratch: Path,
-    window_px: int = 1024,
-    cache_mb: int = 256,
-) -> Path:
-    """Write a COG; it stands under its name only when it is whole.
-
-    The bytes depend on the arguments' content alone.
-
-    Parameters
-    ----------
-    path : Path
-        Output; replaced if it exists.
     profile : RasterProfile
-    read : callable
-        Gives the pixels of a window.
-    tags : mapping of str to str
-        Dataset tags.
-    scratch : Path
-        Folder on the output's file system for the two intermediate files.
-    window_px : int
-        Edge of the windows read, rounded up to whole tiles.
-    cache_mb : int
-        GDAL's block cache.
-
-    Raises
-    ------
-    UpscaleError
-        If GDAL cannot write it.
+    scale : int
+        HR pixels in an LR pixel, along each axis.
+    block_lr_px : int
+        Edge of a block; a multiple of `block_multiple_lr_px`.
+    compression : {"deflate", "zstd", "none"}
+    tile_px : int
+        Edge of the tiles; a multiple of 16.
     """
-    plain, whole = scratch / "plain.tif", scratch / "whole.tif"
-    settings = {
-        "GDAL_CACHEMAX": cache_mb,
-        "GDAL_NUM_THREADS": "ALL_CPUS",
-        "GDAL_TIFF_INTERNAL_MASK": True,
-        "GDAL_PAM_ENABLED": False,  # no .aux.xml beside the files
-    }
-    try:
-        with rasterio.Env(**settings):
-            checksums = _write_plain(plain, profile, read, tags, window_px)
-            factors = _add_overviews(plain, profile)
-            rasterio.shutil.copy(plain, whole, copy_src_overviews=True, **_cog_options(profile))
-            _verify(whole, checksums, factors)
-        with whole.open("rb") as file:
+
+    profile: RasterProfile
+    scale: int
+    block_lr_px: int
+    compression: Compression = "deflate"
+    tile_px: int = TILE_PX
+
+    def __post_init__(self) -> None:
+        if self.block_lr_px % self.block_multiple_lr_px:
+            raise ValueError(
+                f"block_lr_px is {self.block_lr_px}; wanted a multiple of "
+                f"{self.block_multiple_lr_px}, whole tiles of {self.tile_px} px"
+            )
+
+    @property
+    def block_multiple_lr_px(self) -> int:
+        """Blocks are whole tiles."""
+        return tiles_edge_lr_px(self.tile_px, self.scale)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the file's bytes depend on."""
+        profile = asdict(self.profile) | {"nodata": json_number(self.profile.nodata)}
+        return {
+            "format": "cog",
+            "profile": profile,
+            "compression": self.compression,
+            "tile_px": self.tile_px,
+        }
+
+    @property
+    def grid(self) -> CogGrid:
+        """Levels and tiles."""
+        return CogGrid.of(
+            self.profile.height,
+            self.profile.width,
+            tile_px=self.tile_px,
+            block_px=self.block_lr_px * self.scale,
+        )
+
+    @property
+    def codec(self) -> TileCodec:
+        """How tiles become bytes."""
+        return TileCodec(self.compression, self.profile.dtype)
+
+    def create(self, folder: Path) -> None:
+        """Make the folder of blocks."""
+        (folder / "blocks").mkdir(parents=True)
+
+    def write(
+        self,
+        folder: Path,
+        block: Block,
+        pixels: npt.NDArray[Any] | None,
+        valid: npt.NDArray[np.bool_],
+    ) -> None:
+        """Write a block's tiles; see `RegionSink`."""
+        path = folder / "blocks" / str(block.index)
+        write_pieces(path, () if pixels is None else self._pieces(block, pixels, valid))
+
+    def finish(self, folder: Path, output: Path, tags: Mapping[str, str]) -> Path:
+        """Put the file together and under its name; see `RegionSink`."""
+        whole = folder / "whole.tif"
+        try:
+            self._put_together(folder, whole, tags)
+            _check(whole, self.grid)
+            whole.replace(output)
+            sync_folder(output.parent)
+        except DamagedFileError as error:
+            raise UpscaleError(
+                f"{output}: a finished block was damaged on the disk ({error}); it is forgotten, "
+                "so run again",
+                damaged=error.block,
+            ) from error
+        except (RasterioError, OSError) as error:
+            raise UpscaleError(
+                f"{output}: cannot be written ({error}); finished blocks are kept, so run again "
+                "when there is room on the disk",
+                output=str(output),
+            ) from error
+        finally:
+            whole.unlink(missing_ok=True)
+        return output
+
+    def _pieces(
+        self, block: Block, pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+    ) -> Iterator[Piece]:
+        """Tiles of the block at all levels that are its own, then its share of the next level."""
+        hr = block.scaled(self.scale)
+        top, left = hr.rows.start // self.tile_px, hr.cols.start // self.tile_px
+        good = None if valid.all() else valid.repeat(self.scale, 0).repeat(self.scale, 1)
+        for level in range(self.grid.own_levels + 1):
+            if level:
+                pixels, good = halve(pixels, good, self.profile.nodata)
+            yield from self.tiles_of(pixels, good, level, top >> level, left >> level)
+        if self.grid.own_levels + 1 < len(self.grid.shapes):
+            pixels, good = halve(pixels, good, self.profile.nodata)
+            content = np.ascontiguousarray(pixels).tobytes()
+            if good is None:
+                good = np.ones(pixels.shape[1:], np.bool_)
+            packed = np.packbits(good).tobytes()
+            yield COARSE, self.grid.own_levels + 1, *pixels.shape[1:], content + packed
+
+    def tiles_of(
+        self,
+        pixels: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_] | None,
+        level: int,
+        top: int,
+        left: int,
+    ) -> Iterator[Piece]:
+        """Encoded tiles of a piece of a level that begins at a tile.
+
+        Parameters
+        ----------
+        pixels : array, [C, h, w]
+        valid : array of bool, [h, w], or None
+            None where all is valid.
+        level : int
+            0 for the full size.
+        top, left : int
+            Row and column of its first tile.
+        """
+        size, codec = self.tile_px, self.codec
+        for row in range(0, pixels.shape[1], size):
+            for col in range(0, pixels.shape[2], size):
+                window = np.s_[..., row : row + size, col : col + size]
+                at = (level, top + row // size, left + col // size)
+                if valid is not None and not valid[window].any():
+                    continue
+                tile = np.moveaxis(pixels[window], 0, -1)
+                yield IMAGE, *at, codec.encode(_padded(tile, size, self.profile.fill))
+                if self.profile.masked:
+                    yield MASK, *at, self._mask_tile(None if valid is None else valid[window], tile)
+
+    def empty_tile(self, kind: int) -> bytes:
+        """A tile without data."""
+        size = self.tile_px
+        if kind == MASK:
+            return compress(np.zeros((size, size // 8), np.uint8), "deflate")
+        shape = (size, size, self.profile.bands)
+        return self.codec.encode(np.full(shape, self.profile.fill, self.profile.dtype))
+
+    def _mask_tile(self, valid: npt.NDArray[np.bool_] | None, tile: npt.NDArray[Any]) -> bytes:
+        if valid is None:
+            valid = np.ones(tile.shape[:2], np.bool_)
+        padded = _padded(valid[..., None], self.tile_px, 0)[..., 0]
+        return compress(np.packbits(padded, axis=1), "deflate")
+
+    def _put_together(self, folder: Path, whole: Path, tags: Mapping[str, str]) -> None:
+        tables = tile_tables(folder, self.grid, masked=self.profile.masked)
+        write_coarse_levels(folder, self, tables)
+        empty = {kind: self.empty_tile(kind) for kind in (IMAGE, MASK)}
+        header = cog_directories(self, tags, tables, empty)
+        with whole.open("wb") as file:
+            file.write(header)
+            copy_tiles(file, tables, empty)
+            file.flush()
             os.fsync(file.fileno())
-        whole.replace(path)
-        sync_folder(path.parent)
-    except (RasterioError, CPLE_BaseError, OSError) as error:
-        raise UpscaleError(
-            f"{path}: cannot be written ({error}); finished blocks are kept, so run again when "
-            "there is room on the disk",
-            output=str(path),
-        ) from error
-    finally:
-        plain.unlink(missing_ok=True)
-        whole.unlink(missing_ok=True)
-    return path
 
 
-def _cog_options(profile: RasterProfile) -> dict[str, Any]:
-    return {
-        "driver": "GTiff",
-        "tiled": True,
-        "blockxsize": TILE_PX,
-        "blockysize": TILE_PX,
-        "interleave": "pixel",
-        # ZSTD is smaller and faster, but DEFLATE is what every GIS and browser reads.
-        "compress": "DEFLATE",
-        # On noisy 16-bit pixels level 6 takes twice the time for files 1 % smaller.
-        "zlevel": 1,
-        "predictor": 3 if np.dtype(profile.dtype).kind == "f" else 2,
-        "bigtiff": "IF_SAFER",
-        "num_threads": "ALL_CPUS",
-    }
+def tiles_edge_lr_px(tile_px: int, scale: int) -> int:
+    """Least edge in LR pixels of blocks that are whole tiles."""
+    return int(np.lcm(tile_px, scale)) // scale
 
 
-def _write_plain(
-    path: Path,
-    profile: RasterProfile,
-    read: ReadWindow,
-    tags: Mapping[str, str],
-    window_px: int,
-) -> list[tuple[Block, int]]:
-    """Fill a GeoTIFF without overviews; returns the checksum of each window."""
-    # Windows of whole tiles: each tile is written once.
-    window_px = -(-window_px // TILE_PX) * TILE_PX
-    checksums: list[tuple[Block, int]] = []
-    colours = tuple(ColorInterp[name] for name in profile.colours)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=profile.height,
-        width=profile.width,
-        count=profile.bands,
-        dtype=profile.dtype,
-        crs=rasterio.crs.CRS.from_wkt(profile.crs),
-        transform=Affine(*profile.transform),
-        nodata=profile.nodata,
-        tiled=True,
-        blockxsize=TILE_PX,
-        blockysize=TILE_PX,
-        interleave="pixel",
-        bigtiff="IF_SAFER",
-        photometric="RGB" if colours[:3] == _RGB else "MINISBLACK",
-    ) as dataset:
-        dataset.colorinterp = colours
-        dataset.scales = profile.scales
-        dataset.offsets = profile.offsets
-        for position, description in enumerate(profile.descriptions, start=1):
-            if description:
-                dataset.set_band_description(position, description)
-        dataset.update_tags(**tags)
-        for block in Tiling(profile.height, profile.width, window_px):
-            pixels, valid = read(block.rows, block.cols)
-            window = Window.from_slices(block.rows, block.cols)
-            dataset.write(pixels, window=window)
-            if profile.masked:
-                dataset.write_mask(valid, window=window)
-            checksums.append((block, _checksum(pixels)))
-    return checksums
+def _padded(tile: npt.NDArray[Any], size: int, fill: float) -> npt.NDArray[Any]:
+    """A tile [h, w, C] of full size; what lies beyond the raster is never shown."""
+    height, width = tile.shape[:2]
+    if (height, width) == (size, size):
+        return tile
+    whole = np.full((size, size, tile.shape[2]), fill, tile.dtype)
+    whole[:height, :width] = tile
+    return whole
 
 
-_RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+def _check(path: Path, grid: CogGrid) -> None:
+    """Ask GDAL whether it finds what was meant: size, overviews, a tile of each.
 
-
-def _add_overviews(path: Path, profile: RasterProfile) -> list[int]:
-    factors: list[int] = []
-    while min(profile.height, profile.width) // 2 ** len(factors) > TILE_PX:
-        factors.append(2 ** (len(factors) + 1))
-    if factors:
-        with rasterio.open(path, "r+") as dataset:
-            dataset.build_overviews(factors, Resampling.average)
-    return factors
-
-
-def _verify(path: Path, checksums: list[tuple[Block, int]], factors: list[int]) -> None:
-    """Read everything back.
-
-    On a full disk GDAL may fail while it closes a file, and nobody is told.
+    Tiles have been checked by their sums when they were copied.
     """
     with rasterio.open(path) as dataset:
-        if dataset.overviews(1) != factors:
-            raise OSError(f"it came back with overviews {dataset.overviews(1)}, not {factors}")
-        for block, wanted in checksums:
-            pixels = dataset.read(window=Window.from_slices(block.rows, block.cols))
-            if _checksum(pixels) != wanted:
-                raise OSError(f"{block} came back other than it was written")
-    for level in range(len(factors)):
+        found = [dataset.shape]
+        corner = Window(0, 0, min(grid.tile_px, dataset.width), min(grid.tile_px, dataset.height))
+        dataset.read(window=corner)
+    for level in range(len(grid.shapes) - 1):
         with rasterio.open(path, overview_level=level) as dataset:
-            for block in Tiling(dataset.height, dataset.width, 4 * TILE_PX):
-                dataset.read(window=Window.from_slices(block.rows, block.cols))
-
-
-def _checksum(pixels: npt.NDArray[Any]) -> int:
-    return zlib.crc32(np.ascontiguousarray(pixels).data)
+            found.append(dataset.shape)
+            dataset.read(1, window=Window(0, 0, 1, 1))
+    if found != list(grid.shapes):
+        raise OSError(f"it came out with levels of {found}; wanted {list(grid.shapes)}")

@@ -43,7 +43,7 @@ class Footprints:
     def of(cls, scenes: Sequence[Scene]) -> Footprints:
         """Columns of scenes."""
         shapes = np.empty(len(scenes), dtype=object)
-        shapes[:] = [unwrap(_polygonal(scene.footprint)) for scene in scenes]
+        shapes[:] = [unwrap(polygonal(scene.footprint)) for scene in scenes]
         unknown = float("nan")
         return cls(
             shapes=shapes,
@@ -88,7 +88,7 @@ def unwrap(shape: shapely.Geometry) -> shapely.Geometry:
     return parts[0] if len(parts) == 1 else shape  # round a pole, or the world
 
 
-def _polygonal(shape: shapely.Geometry) -> shapely.Geometry:
+def polygonal(shape: shapely.Geometry) -> shapely.Geometry:
     """Without the lines and points that mending a ring may leave: they cannot be laid over."""
     if isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
         return shape
@@ -110,7 +110,7 @@ def _unwrap_ring(part: shapely.Geometry) -> shapely.Geometry:
         lon = lon - 360 * np.floor((lon.min() + 180) / 360)
     elif lon.min() < -180:
         lon = lon + 360
-    return _polygonal(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))))
+    return polygonal(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))))
 
 
 @dataclass(frozen=True)

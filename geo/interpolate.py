@@ -16,10 +16,10 @@ import numpy.typing as npt
 Method = Literal["nearest", "bicubic", "lanczos"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-_Weights = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float64]
 
 
-def _keys(x: _Weights) -> _Weights:
+def keys_cubic(x: Weights) -> Weights:
     """Cubic convolution with a = -0.5, third-order exact.
 
     R. Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 15.
@@ -30,12 +30,12 @@ def _keys(x: _Weights) -> _Weights:
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-def _lanczos3(x: _Weights) -> _Weights:
+def _lanczos3(x: Weights) -> Weights:
     return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
 
 
-_KERNELS: dict[str, tuple[Callable[[_Weights], _Weights], int]] = {
-    "bicubic": (_keys, 2),
+_KERNELS: dict[str, tuple[Callable[[Weights], Weights], int]] = {
+    "bicubic": (keys_cubic, 2),
     "lanczos": (_lanczos3, 3),
 }
 
@@ -74,25 +74,44 @@ def upsample(lr: npt.NDArray[Any], scale: int, method: Method) -> npt.NDArray[np
     if method == "nearest":
         repeated = lr.repeat(scale, axis=-2).repeat(scale, axis=-1)
         return np.asarray(repeated, np.float32)
+    return stretch(np.asarray(lr, np.float32), _weights(scale, method))
+
+
+def stretch(lr: npt.NDArray[np.float32], weights: Weights) -> npt.NDArray[np.float32]:
+    """Upsample both axes by given weights.
+
+    Parameters
+    ----------
+    lr : array, [C, h, w]
+    weights : array, [scale, 2 radius + 1]
+        For each place of an HR pixel in its LR pixel, of the LR pixels around.
+
+    Returns
+    -------
+    array of float32, [C, scale*h, scale*w]
+    """
     # Rows first: the wide intermediate image is then the one whose rows are contiguous.
-    tall = _stretch_rows(np.asarray(lr, np.float32), scale, method)  # [C, H, w]
-    wide = _stretch_rows(tall.swapaxes(-1, -2), scale, method)  # [C, W, H]
+    tall = _stretch_rows(lr, weights)  # [C, H, w]
+    wide = _stretch_rows(tall.swapaxes(-1, -2), weights)  # [C, W, H]
     return np.ascontiguousarray(wide.swapaxes(-1, -2))
 
 
-def _stretch_rows(image: npt.NDArray[np.float32], scale: int, method: str) -> Any:
-    """Upsample along the second axis: [C, n, m] to [C, scale*n, m]."""
+def _weights(scale: int, method: str) -> Weights:
     kernel, radius = _KERNELS[method]
+    offsets = (np.arange(scale) + 0.5) / scale - 0.5  # of HR pixels from their LR pixel's centre
+    weights = kernel(np.arange(-radius, radius + 1) - offsets[:, None])
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _stretch_rows(image: npt.NDArray[np.float32], weights: Weights) -> Any:
+    """Upsample along the second axis: [C, n, m] to [C, scale*n, m]."""
+    scale, radius = len(weights), weights.shape[1] // 2
     bands, length, width = image.shape
     padded = np.pad(image, ((0, 0), (radius, radius), (0, 0)), mode="edge")
     out = np.zeros((bands, length, scale, width), np.float32)
-    taps = np.arange(-radius, radius + 1)
     term = np.empty((bands, length, width), np.float32)
     for phase in range(scale):
-        offset = (phase + 0.5) / scale - 0.5  # of this HR pixel from the centre of its LR pixel
-        weights = kernel(np.asarray(taps - offset, np.float64))
-        weights /= weights.sum()
-        for tap, weight in zip(taps + radius, weights.astype(np.float32), strict=True):
+        for tap, weight in enumerate(weights[phase].astype(np.float32)):
             if weight:
                 np.multiply(padded[:, tap : tap + length], weight, out=term)
                 out[:, :, phase] += term

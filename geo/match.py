@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from geo.catalog.scene import Scene
-from geo.footprints import Footprints, turned
+from geo.footprints import Footprints, turned, unwrap
 from geo.match_footprints import match_footprints, refuse_alone
 from geo.match_rules import MatchRules, parse_day
 from geo.misses import Misses, explain_aerials, explain_satellites
@@ -72,6 +72,8 @@ def match_scenes(
         ``satellite_id`` is empty and the nearest miss is named in `detail`, unless it is itself
         named already as the nearest miss of a satellite scene.
     """
+    if rules.aoi is not None:
+        rules = replace(rules, aoi=unwrap(rules.aoi))
     sides = Footprints.of(satellites), Footprints.of(aerials)
     inside = _inside(sides[0], rules.aoi), _inside(sides[1], rules.aoi)
     matches = match_footprints(sides[0].take(inside[0]), sides[1].take(inside[1]), rules)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
+from geo.catalog.asset import MaskKind
 from geo.catalog.scene import Mask
 from geo.warp import warp_to
 
@@ -69,18 +70,44 @@ def screen_masks(masks: Sequence[Mask], geobox: GeoBox) -> Screen:
     known = np.ones_like(bad)
     for mask in masks:
         there = warp_to(mask.href, wide, resampling="nearest")
-        values = there.data[0]
-        if mask.kind == "scl":
-            cloudy |= np.isin(values, CLOUD_CLASSES) & there.valid
-            bad |= np.isin(values, _BAD_CLASSES) & there.valid
-            known &= there.valid & (values != NO_DATA)
-        elif mask.kind == "cloud":
-            # Nodata of a cloud mask often is its 0, which means clear.
-            cloudy |= (values != 0) & there.valid
-            bad |= (values != 0) & there.valid
-        else:
-            known &= there.valid & (values != 0)
+        judged = judge_mask(mask.kind, there.data[0], there.valid)
+        cloudy |= judged.cloudy
+        bad |= judged.bad
+        known &= judged.known
     return Screen(~_grow(bad)[inner], cloudy[inner], known[inner])
+
+
+class JudgedMask(NamedTuple):
+    """What the values of one mask mean, each as they lie.
+
+    Parameters
+    ----------
+    bad : array of bool
+        Cloud, shadow or saturated.
+    cloudy : array of bool
+    known : array of bool
+        The mask says something here, and it is not "no data".
+    """
+
+    bad: _Mask
+    cloudy: _Mask
+    known: _Mask
+
+
+def judge_mask(kind: MaskKind, values: npt.NDArray[Any], valid: _Mask) -> JudgedMask:
+    """Read values of a mask of any kind; `valid` is where the file has values."""
+    if kind == "scl":
+        return JudgedMask(
+            bad=np.isin(values, _BAD_CLASSES) & valid,
+            cloudy=np.isin(values, CLOUD_CLASSES) & valid,
+            known=valid & (values != NO_DATA),
+        )
+    if kind == "cloud":
+        # Nodata of a cloud mask often is its 0, which means clear.
+        cloudy = (values != 0) & valid
+        return JudgedMask(bad=cloudy, cloudy=cloudy, known=np.ones_like(valid))
+    nothing = np.zeros_like(valid)
+    return JudgedMask(bad=nothing, cloudy=nothing, known=valid & (values != 0))
 
 
 def _grow(bad: _Mask) -> _Mask:

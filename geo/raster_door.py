@@ -19,6 +19,8 @@ from rasterio.io import DatasetReader
 
 from geo.errors import SourceError, first_line
 from geo.hrefs import check_href, is_remote, vrt_error
+from geo.pairstore.place import S3Place
+from geo.pairstore.place import is_remote as is_s3
 
 # A missing georeference is judged by `inspect_raster`, with a reason for the user. The filter
 # stands here because filters are one for all threads: set and reset around each opening, they
@@ -74,7 +76,7 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
     if not remote and not Path(path).exists():
         raise SourceError(f"{href}: no such file", href=href, cause="missing")
     # An opened dataset asks for the options again at each read, hence the Env around both.
-    options = _REMOTE_OPTIONS | _freshness.options() if remote else {}
+    options = _remote_options(path) if remote else {}
     with rasterio.Env(**options), _ear.listening() as heard:
         try:
             dataset = DatasetReader(path, driver=list(_REMOTE_DRIVERS if remote else _DRIVERS))
@@ -100,6 +102,12 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
                     cause="unreadable",
                 ) from error
             _refuse_half_read(href, heard)
+
+
+def _remote_options(url: str) -> dict[str, object]:
+    options = _REMOTE_OPTIONS | _freshness.options()
+    # Other servers than Amazon's are named to all clients by the same variables.
+    return options | (S3Place(url).gdal_options() if is_s3(url) else {})
 
 
 class _Ear(logging.Handler):

@@ -66,6 +66,8 @@ class RasterInfo:
         Positions of those bands in the file, from 1.
     dtype : str
         The type that holds all data bands.
+    scales : tuple of float
+        What one DN of each data band stands for; 1 where the file does not say.
     nodata : float or None
     has_mask : bool
         The file carries a mask or alpha band, so pixels may be invalid without a nodata value.
@@ -77,6 +79,7 @@ class RasterInfo:
     bands: tuple[str, ...]
     indexes: tuple[int, ...]
     dtype: str
+    scales: tuple[float, ...]
     nodata: float | None
     has_mask: bool
     tags: dict[str, str]
@@ -202,6 +205,7 @@ def _inspect(href: str) -> RasterInfo:
             bands=_band_names(dataset, indexes),
             indexes=indexes,
             dtype=str(dtype),
+            scales=tuple(float(dataset.scales[i - 1]) for i in indexes),
             nodata=dataset.nodatavals[indexes[0] - 1],
             has_mask=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
             tags={k: v for k, v in dataset.tags().items() if isinstance(v, str)},
@@ -252,15 +256,27 @@ def source_geobox(source: Source) -> GeoBox:
         If its files do not lie on one grid.
     """
     hrefs = [source] if isinstance(source, str) else list(dict.fromkeys(r.href for r in source))
-    first = inspect_raster(hrefs[0]).geobox
-    for href in hrefs[1:]:
-        if (other := inspect_raster(href).geobox) != first:
+    return common_grid([inspect_raster(href) for href in hrefs])
+
+
+def common_grid(infos: Sequence[RasterInfo]) -> GeoBox:
+    """Grid that all of some files lie on.
+
+    Raises
+    ------
+    GridError
+        If they do not.
+    """
+    first = infos[0]
+    for info in infos[1:]:
+        if (other := info.geobox) != first.geobox:
             raise GridError(
-                f"{href} lies on another grid ({other.shape.yx}, {other.affine.a:g} m) than "
-                f"{hrefs[0]} ({first.shape.yx}, {first.affine.a:g} m); wanted bands of one grid",
-                href=href,
+                f"{info.href} lies on another grid ({other.shape.yx}, {other.affine.a:g} m) than "
+                f"{first.href} ({first.geobox.shape.yx}, {first.geobox.affine.a:g} m); wanted "
+                "bands of one grid",
+                href=info.href,
             )
-    return first
+    return first.geobox
 
 
 def read_window(

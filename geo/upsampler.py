@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from geo.errors import UpscaleError
 from geo.interpolate import Method, halo, upsample
 
 
@@ -34,8 +36,13 @@ class Upsampler(Protocol):
         """Names of the bands that it wants, in order; None for any."""
         ...
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the planes that it makes beside the bands; () for most."""
+        ...
+
     def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
-        """DN [C, h, w] to DN [C, scale*h, scale*w], the same for the same input."""
+        """DN [C, h, w] to DN [C + extras, scale*h, scale*w], the same for the same input."""
         ...
 
 
@@ -68,6 +75,11 @@ class BuiltinUpsampler:
         """Radius of the kernel in LR pixels."""
         return halo(self.method)
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """None: all planes are bands."""
+        return ()
+
     def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
         """Upsample; see `geo.interpolate.upsample`."""
         return upsample(lr, self.scale, self.method)
@@ -81,9 +93,75 @@ class UpsamplerFacts:
     scale: int
     halo: int
     bands: tuple[str, ...] | None
+    extras: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, upsampler: Upsampler | UpsamplerFacts) -> UpsamplerFacts:
         """Take the facts of an upsampler."""
         bands = None if upsampler.bands is None else tuple(upsampler.bands)
-        return cls(name=upsampler.name, scale=upsampler.scale, halo=upsampler.halo, bands=bands)
+        return cls(
+            name=upsampler.name,
+            scale=upsampler.scale,
+            halo=upsampler.halo,
+            bands=bands,
+            extras=tuple(upsampler.extras),
+        )
+
+
+@runtime_checkable
+class StripUpsampler(Protocol):
+    """An upsampler that can also hand back what it makes strip by strip, in less memory."""
+
+    def strips(
+        self, lr: npt.NDArray[np.float32], margin: int = 0
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """HR rows counted from below the margin, and their pixels [C, rows, s*(w - 2*margin)].
+
+        Strips follow each other; the next one may take the memory of the one before.
+        """
+        ...
+
+
+def draw_strips(
+    upsampler: Upsampler, lr: npt.NDArray[np.float32], margin: int
+) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Upsample an image but for its margin, in strips where the upsampler can; see `strips`.
+
+    Parameters
+    ----------
+    lr : array, [C, h, w]
+    margin : int
+        LR pixels on each side that are only looked at.
+
+    Raises
+    ------
+    UpscaleError
+        If the outcome has not the promised shape.
+    """
+    if isinstance(upsampler, StripUpsampler):
+        yield from upsampler.strips(lr, margin)
+        return
+    sr = upsample_checked(upsampler, lr)
+    edge = margin * upsampler.scale
+    inner = sr[:, edge : sr.shape[1] - edge, edge : sr.shape[2] - edge]
+    yield slice(0, inner.shape[1]), inner
+
+
+def upsample_checked(upsampler: Upsampler, lr: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Upsample, and see that the outcome has the promised shape.
+
+    Raises
+    ------
+    UpscaleError
+        If it has not.
+    """
+    sr = np.asarray(upsampler(lr), np.float32)
+    bands, height, width = lr.shape
+    scale = upsampler.scale
+    wanted = (bands + len(upsampler.extras), height * scale, width * scale)
+    if sr.shape != wanted:
+        raise UpscaleError(
+            f"{upsampler.name} made shape {sr.shape} of {lr.shape}; wanted {wanted}",
+            shape=sr.shape,
+        )
+    return sr

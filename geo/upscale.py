@@ -13,6 +13,7 @@ them as data. Each output pixel is computed once, from all the pixels that it de
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +25,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from geo.cog import write_cog
 from geo.errors import UpscaleError
-from geo.raster_io import Pixels, read_window
-from geo.regionstore import Beginning, RegionStore, begin_region, remove_region
+from geo.mosaic import MosaicSource
+from geo.nodata import step_off
+from geo.raster_io import Pixels
+from geo.regionstore import Beginning, RegionStore, begin_region
 from geo.tiling import Block, HaloWindow, halo_window
-from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts
+from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts, draw_strips
 from geo.upscale_plan import FileStamp, UpscaleConfig, UpscalePlan, plan_upscale
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "finish",
     "finished_blocks",
     "plan_upscale",
+    "provenance",
     "run_block",
 ]
 
@@ -57,7 +60,7 @@ def begin(plan: UpscalePlan, *, restart: bool = False) -> Beginning:
     UpscaleError
         If the folder cannot be written.
     """
-    return begin_region(plan.folder, plan.layout, plan.facts, restart=restart)
+    return begin_region(plan.folder, plan.sink, plan.facts, restart=restart)
 
 
 def finished_blocks(plan: UpscalePlan) -> frozenset[int]:
@@ -105,11 +108,11 @@ def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockRes
         raise UpscaleError(f"got the upsampler {facts}; the plan is for {plan.upsampler}")
     store = _store(plan)
     clock = [perf_counter()]
-    lr, valid = _read_block(plan, block)
+    lr, valid, note = _read_block(plan, block)
     clock.append(perf_counter())
     hr = None if lr is None else _infer(plan, block, upsampler, lr, valid)
     clock.append(perf_counter())
-    store.write(block, hr, valid)
+    store.write(block, hr, valid, note)
     clock.append(perf_counter())
     read_s, infer_s, write_s = np.diff(clock)
     return BlockResult(
@@ -122,7 +125,7 @@ def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockRes
 
 
 def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
-    """Build the COG, put it under its name, and take the working folder down.
+    """Complete the output, put it under its name, and take the working folder down.
 
     Parameters
     ----------
@@ -148,15 +151,27 @@ def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
                 f"{stamp.href} has changed while it was upscaled; run again from the beginning",
                 href=stamp.href,
             )
-    path = write_cog(
-        Path(plan.output),
-        plan.profile,
-        store.read,
-        tags={**(tags or {}), **plan.tags},
-        scratch=plan.folder,
-    )
-    remove_region(plan.folder)
-    return path
+    tags = {**(tags or {}), **plan.tags}
+    if shares := provenance(plan):
+        kept = ("id", "time", "share")
+        tags["SKYSCALE_PROVENANCE"] = json.dumps([{k: s[k] for k in kept} for s in shares])
+    return store.finish(Path(plan.output), tags)
+
+
+def provenance(plan: UpscalePlan) -> list[dict[str, Any]]:
+    """Which scenes the pixels of a mosaic are of, by what its blocks have noted; else nothing.
+
+    Returns
+    -------
+    list of dict
+        See `MosaicSource.provenance`.
+    """
+    if not isinstance(plan.source, MosaicSource):
+        return []
+    counts = np.zeros(len(plan.source.scenes) + 1, np.int64)
+    for note in _store(plan).notes():
+        counts += note
+    return plan.source.provenance(counts)
 
 
 def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
@@ -168,34 +183,43 @@ def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def _store(plan: UpscalePlan) -> RegionStore:
-    return RegionStore(plan.folder, plan.layout, plan.fingerprint)
+    return RegionStore(plan.folder, plan.sink, plan.fingerprint)
 
 
 def _read_block(
     plan: UpscalePlan, block: Block
-) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.bool_]]:
-    """LR pixels of block and halo without holes (None if all is hole), and the block's validity."""
-    pixels, window = _read_halo(plan, block, margin=0)
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.bool_], Any]:
+    """LR pixels of block and halo without holes (None if all is hole), validity, provenance."""
+    pixels, scenes, window = _read_halo(plan, block, margin=0)
     own = (
         slice(block.rows.start - window.rows.start, block.rows.stop - window.rows.start),
         slice(block.cols.start - window.cols.start, block.cols.stop - window.cols.start),
     )
     valid = pixels.valid[own]
+    note = None
+    if isinstance(plan.source, MosaicSource) and scenes is not None:
+        note = plan.source.count_scenes(scenes[own]).tolist()
     if not valid.any():
-        return None, valid
+        return None, valid, note
     if not pixels.valid.all() and plan.upsampler.halo:
         # What fills a hole must not depend on the block that asks. A hole pixel matters where it
         # lies in the halo of a valid pixel, which is then at most halo * sqrt(2) from it; so its
         # nearest valid pixel is no farther, and this margin holds it.
         margin = math.ceil(plan.upsampler.halo * math.sqrt(2))
-        pixels, window = _read_halo(plan, block, margin)
+        pixels, _, window = _read_halo(plan, block, margin)
     filled = fill_invalid(pixels.data, pixels.valid)
-    return np.asarray(window.lay_out(filled), np.float32), valid
+    return np.asarray(window.lay_out(filled), np.float32), valid, note
 
 
-def _read_halo(plan: UpscalePlan, block: Block, margin: int) -> tuple[Pixels, HaloWindow]:
+def _read_halo(
+    plan: UpscalePlan, block: Block, margin: int
+) -> tuple[Pixels, npt.NDArray[np.uint16] | None, HaloWindow]:
+    """Pixels around a block; of a mosaic, also which scene each is of."""
     window = halo_window(block, plan.upsampler.halo, plan.height, plan.width, margin)
-    return read_window(plan.source, window.rows, window.cols), window
+    if isinstance(plan.source, MosaicSource):
+        composite = plan.source.compose(window.rows, window.cols)
+        return composite.pixels, composite.scene, window
+    return plan.source.read(window.rows, window.cols), None, window
 
 
 def _infer(
@@ -206,41 +230,70 @@ def _infer(
     valid: npt.NDArray[np.bool_],
 ) -> npt.NDArray[Any]:
     """HR pixels of the block, [C, H, W], in the output's dtype, holes as nodata."""
-    scale, margin = plan.upsampler.scale, plan.upsampler.halo * plan.upsampler.scale
-    sr = np.asarray(upsampler(lr))
-    wanted = (lr.shape[0], lr.shape[1] * scale, lr.shape[2] * scale)
-    if sr.shape != wanted:
+    scale = plan.upsampler.scale
+    hr = np.empty((plan.profile.bands, *block.scaled(scale).shape), plan.profile.dtype)
+    done = 0
+    try:
+        for rows, strip in draw_strips(upsampler, lr, plan.upsampler.halo):
+            if rows.start != done or strip.shape != hr[:, rows].shape:
+                raise UpscaleError(
+                    f"{upsampler.name} made a strip of shape {strip.shape} for rows {rows.start} "
+                    f"to {rows.stop}; wanted {hr[:, rows].shape} from row {done} on"
+                )
+            round_into(hr[:, rows], strip, plan.profile.nodata)
+            done = rows.stop
+    except UpscaleError as error:
         raise UpscaleError(
-            f"{upsampler.name} made shape {sr.shape} of {lr.shape} at {block}; wanted {wanted}",
-            block=block.index,
-        )
-    height, width = block.scaled(scale).shape
-    sr = sr[:, margin : margin + height, margin : margin + width]
-    if not np.isfinite(sr).all():
+            f"{error.message}, at {block}", **error.facts | {"block": block.index}
+        ) from error
+    except NotFiniteError as error:
         raise UpscaleError(
             f"{upsampler.name} made NaN or infinite values at {block}", block=block.index
+        ) from error
+    if done != hr.shape[1]:
+        raise UpscaleError(
+            f"{upsampler.name} made {done} of {hr.shape[1]} rows at {block}", block=block.index
         )
-    hr = to_dtype(sr, plan.profile.dtype, plan.profile.nodata)
     if not valid.all():
         hole = ~valid.repeat(scale, 0).repeat(scale, 1)
-        hr[:, hole] = plan.layout.fill
+        hr[:, hole] = plan.profile.fill
     return hr
 
 
-def to_dtype(sr: npt.NDArray[Any], dtype: str, nodata: float | None) -> npt.NDArray[Any]:
-    """Round and clip to a dtype; a value that would read as nodata moves to the next one."""
-    target = np.dtype(dtype)
-    if target.kind == "f":
-        out = sr.astype(target)
-        if nodata is not None and math.isfinite(nodata):
-            # GDAL takes floats within 4 epsilon for nodata, so one step would not be enough.
-            gap = 4 * float(np.finfo(target).eps) * abs(nodata)
-            beside = nodata - math.copysign(1.5 * gap or float(np.finfo(target).tiny), nodata)
-            out[np.abs(out - target.type(nodata)) <= gap] = beside
-        return np.asarray(out)
-    limits = np.iinfo(target)
-    rounded = np.rint(sr)
-    out = np.clip(rounded, limits.min, limits.max, out=rounded).astype(target)
-    if nodata is not None:
-        out[out == int(nodata)] = int(nodata) + (1 if nodata < limits.max else -1)
-    return np.asarray(out)
+class NotFiniteError(ValueError):
+    """Values that are NaN or infinite."""
+
+
+# Bytes that are rounded at a time: what fits the caches is passed over several times at no cost.
+_STRIP_BYTES = 1 << 18
+
+
+def round_into(out: npt.NDArray[Any], sr: npt.NDArray[np.float32], nodata: float | None) -> None:
+    """Round and clip [C, H, W] to a dtype; a value that would read as nodata moves to the next one.
+
+    Parameters
+    ----------
+    out : array, [C, H, W]
+        Filled.
+    sr : array, [C, H, W]
+    nodata : float or None
+        Of `out`.
+
+    Raises
+    ------
+    NotFiniteError
+        If a value is not finite.
+    """
+    rows = max(1, _STRIP_BYTES // max(1, sr[:, :1].nbytes))
+    for top in range(0, sr.shape[1], rows):
+        strip, place = sr[:, top : top + rows], out[:, top : top + rows]
+        low, high = float(strip.min()), float(strip.max())
+        if not math.isfinite(low + high):
+            raise NotFiniteError("values that are not finite")
+        if out.dtype.kind != "f":
+            limits = np.iinfo(out.dtype)
+            strip = np.rint(strip)
+            if low < limits.min or high > limits.max:
+                np.clip(strip, limits.min, limits.max, out=strip)
+        place[...] = strip
+        step_off(place, nodata)

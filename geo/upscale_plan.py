@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from odc.geo.geobox import GeoBox
-from rasterio.enums import MaskFlags
-
-from geo.cog import RasterProfile
+from geo.cog import CogSink
 from geo.errors import BandError, UpscaleError
-from geo.raster_io import BandRef, Source, inspect_raster, open_raster, source_geobox
-from geo.regionstore import RegionLayout, fingerprint, json_number
+from geo.output_profile import OUTPUT_DTYPES, band_positions, output_profile
+from geo.raster_io import inspect_raster
+from geo.raster_profile import RasterProfile
+from geo.region_sink import RegionSink, json_number
+from geo.region_source import RasterSource, RegionSource, raster_source, source_from_dict
+from geo.regionstore import fingerprint
+from geo.tiff_tiles import COMPRESSIONS, Compression
 from geo.tiling import Tiling
 from geo.upsampler import Upsampler, UpsamplerFacts
 
-# Beyond 24 bits float32 between file and network would not carry the values.
-OUTPUT_DTYPES = ("uint8", "int8", "uint16", "int16", "float32")
-_OUTPUT_DTYPE_OF = {"float16": "float32", "float64": "float32"}
+TILE_PX = 512
 
-_NAMELESS = re.compile(r"band\d+|gray")
+# Bytes of memory for a pixel of one plane of the output: what the network makes, what is rounded
+# from it, what waits to be written, and the layers before.
+_BYTES_A_PIXEL = 16
+_LEAST_BLOCK_PX, _MOST_BLOCK_PX = 1024, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +35,40 @@ class UpscaleConfig:
 
     Parameters
     ----------
-    block_lr_px : int
-        Edge of a block in LR pixels.
+    block_lr_px : int or None
+        Edge of a block in LR pixels, rounded up to whole tiles; None fits memory and region.
     dtype : str or None
         Of the output; the source's own by default (float32 for wider floats).
+    compression : {"deflate", "zstd", "none"}
+        Of a COG.
+    workers : int
+        Blocks that are worked on side by side in one memory.
+    memory_mb : int
+        What all of them together may take for their blocks.
+    tile_px : int
+        Edge of the output's tiles, a multiple of 16.
     """
 
-    block_lr_px: int = 256
+    block_lr_px: int | None = None
     dtype: str | None = None
+    compression: Compression = "deflate"
+    workers: int = 1
+    memory_mb: int = 1500
+    tile_px: int = TILE_PX
 
     def __post_init__(self) -> None:
-        if self.block_lr_px < 1:
-            raise ValueError(f"block_lr_px is {self.block_lr_px}; wanted 1 or more")
+        for name in ("block_lr_px", "workers", "memory_mb"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; wanted 1 or more")
         if self.dtype is not None and self.dtype not in OUTPUT_DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}; wanted one of {', '.join(OUTPUT_DTYPES)}")
+        if self.compression not in COMPRESSIONS:
+            raise ValueError(
+                f"compression is {self.compression!r}; wanted one of {', '.join(COMPRESSIONS)}"
+            )
+        if self.tile_px < 16 or self.tile_px % 16:
+            raise ValueError(f"tile_px is {self.tile_px}; wanted a multiple of 16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,33 +95,45 @@ class UpscalePlan:
 
     Parameters
     ----------
-    source : tuple of BandRef
-        In the order of the upsampler's bands.
-    bands : tuple of str
-        Their names.
+    source : RegionSource
+        With its bands in the order of the upsampler's.
     stamps : tuple of FileStamp
     output : str
         Absolute path.
     upsampler : UpsamplerFacts
     block_lr_px : int
-    height, width : int
-        Of the source.
     profile : RasterProfile
         Of the output.
+    compression : str
+    tile_px : int
     tags : dict of str to str
         Tags of the output that come from the source and the upsampler.
     """
 
-    source: tuple[BandRef, ...]
-    bands: tuple[str, ...]
+    source: RegionSource
     stamps: tuple[FileStamp, ...]
     output: str
     upsampler: UpsamplerFacts
     block_lr_px: int
-    height: int
-    width: int
     profile: RasterProfile
+    compression: Compression = "deflate"
+    tile_px: int = TILE_PX
     tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def height(self) -> int:
+        """Of the source."""
+        return int(self.source.geobox.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Of the source."""
+        return int(self.source.geobox.shape[1])
+
+    @property
+    def format(self) -> Literal["cog", "zarr"]:
+        """Told by the output's name."""
+        return "zarr" if self.output.endswith(".zarr") else "cog"
 
     @property
     def blocks(self) -> Tiling:
@@ -113,24 +146,32 @@ class UpscalePlan:
         return Path(self.output + ".skyscale")
 
     @property
-    def layout(self) -> RegionLayout:
-        """Shape of the region store."""
-        nodata = self.profile.nodata
-        return RegionLayout(
-            bands=self.profile.bands,
-            height=self.height,
-            width=self.width,
+    def sink(self) -> RegionSink:
+        """Where the blocks go."""
+        if self.format == "zarr":
+            from geo.region_zarr import ZarrRegion
+
+            return ZarrRegion(
+                profile=self.profile,
+                bands=(*self.source.bands, *self.upsampler.extras),
+                scale=self.upsampler.scale,
+                block_lr_px=self.block_lr_px,
+                chunk_px=self.tile_px,
+            )
+        return CogSink(
+            profile=self.profile,
             scale=self.upsampler.scale,
             block_lr_px=self.block_lr_px,
-            dtype=self.profile.dtype,
-            fill=0.0 if nodata is None else nodata,
-            masked=self.profile.masked,
+            compression=self.compression,
+            tile_px=self.tile_px,
         )
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the output's pixels and metadata depend on."""
-        return {key: value for key, value in self.to_dict().items() if key != "output"}
+        return {key: value for key, value in self.to_dict().items() if key != "output"} | {
+            "sink": self.sink.facts
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -139,9 +180,17 @@ class UpscalePlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Turn into plain JSON values."""
-        plain = asdict(self)
-        plain["profile"]["nodata"] = json_number(self.profile.nodata)
-        return plain
+        return {
+            "source": self.source.to_dict(),
+            "stamps": [asdict(stamp) for stamp in self.stamps],
+            "output": self.output,
+            "upsampler": asdict(self.upsampler),
+            "block_lr_px": self.block_lr_px,
+            "profile": asdict(self.profile) | {"nodata": json_number(self.profile.nodata)},
+            "compression": self.compression,
+            "tile_px": self.tile_px,
+            "tags": dict(self.tags),
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> UpscalePlan:
@@ -151,8 +200,7 @@ class UpscalePlan:
             profile["nodata"] = float(profile["nodata"])
         fields = {
             **plain,
-            "source": tuple(BandRef(**ref) for ref in plain["source"]),
-            "bands": tuple(plain["bands"]),
+            "source": source_from_dict(plain["source"]),
             "stamps": tuple(FileStamp(**stamp) for stamp in plain["stamps"]),
             "upsampler": UpsamplerFacts(**_tuples(plain["upsampler"])),
             "profile": RasterProfile(**profile),
@@ -162,12 +210,13 @@ class UpscalePlan:
     def summary(self) -> dict[str, Any]:
         """Say what a run would do, as JSON values."""
         return {
-            "source": list(dict.fromkeys(ref.href for ref in self.source)),
+            "source": list(self.source.hrefs),
             "output": self.output,
+            "format": self.format,
             "model": self.upsampler.name,
             "scale": self.upsampler.scale,
             "halo_lr_px": self.upsampler.halo,
-            "bands": list(self.bands),
+            "bands": [*self.source.bands, *self.upsampler.extras],
             "dtype": self.profile.dtype,
             "nodata": json_number(self.profile.nodata),
             "blocks": len(self.blocks),
@@ -178,7 +227,7 @@ class UpscalePlan:
 
 
 def plan_upscale(
-    source: Source,
+    source: RegionSource | str,
     output: Path,
     upsampler: Upsampler | UpsamplerFacts,
     config: UpscaleConfig | None = None,
@@ -189,16 +238,15 @@ def plan_upscale(
 
     Parameters
     ----------
-    source : str or sequence of BandRef
-        A raster, or bands that may lie in several files on one grid.
+    source : RegionSource or str
+        A region, or a raster by its href.
     output : Path
-        The COG to make.
+        The COG to make, or the Zarr if its name ends in ``.zarr``.
     upsampler : Upsampler or UpsamplerFacts
     config : UpscaleConfig
     bands : sequence of str, optional
-        Names. With a raster: which of its bands to take, in the order of the upsampler's bands.
-        With a sequence of BandRef: what those bands are called. By default, the upsampler's bands
-        are taken by name, or all in their order where the source gives them no names.
+        Names of the bands to take, in the order of the upsampler's bands. By default the
+        upsampler's bands are taken by name, or all in their order where there are no names.
 
     Raises
     ------
@@ -211,166 +259,75 @@ def plan_upscale(
     """
     config = config or UpscaleConfig()
     facts = UpsamplerFacts.of(upsampler)
-    geobox, refs, names = _resolve(source, bands)
-    wanted = bands if isinstance(source, str) else None
-    chosen = _choose_bands(names, facts, wanted)
-    refs, names = tuple(refs[i] for i in chosen), tuple(names[i] for i in chosen)
+    region = raster_source(source) if isinstance(source, str) else source
+    region = _with_bands(region, facts, bands)
     output = output.absolute()
-    hrefs = tuple(dict.fromkeys(ref.href for ref in refs))
-    if str(output.resolve()) in {str(Path(href).resolve()) for href in hrefs}:
+    if str(output.resolve()) in {str(Path(href).resolve()) for href in region.hrefs}:
         raise UpscaleError(f"{output} is the source itself; wanted another output", output=output)
+    profile = output_profile(region, facts, config.dtype)
+    return UpscalePlan(
+        source=region,
+        stamps=tuple(FileStamp.of(href) for href in region.hrefs),
+        output=str(output),
+        upsampler=facts,
+        block_lr_px=_block_lr_px(region, facts, profile, config),
+        profile=profile,
+        compression=config.compression,
+        tile_px=config.tile_px,
+        tags=_tags(region, facts),
+    )
+
+
+def _with_bands(
+    source: RegionSource, facts: UpsamplerFacts, bands: Sequence[str] | None
+) -> RegionSource:
+    """The source with the bands that the upsampler gets, in its order."""
+    positions = band_positions(source.bands, facts, bands)
+    if positions == tuple(range(len(source.bands))):
+        return source
+    if isinstance(source, RasterSource):
+        return source.take(positions)
+    wanted = ", ".join(source.bands[i] for i in positions)
+    raise BandError(
+        f"the mosaic has bands {', '.join(source.bands)}; {facts.name} wants {wanted}: plan it "
+        "with these"
+    )
+
+
+def _tags(source: RegionSource, facts: UpsamplerFacts) -> dict[str, str]:
     tags = {
-        "SKYSCALE_SOURCE": ",".join(hrefs),
+        "SKYSCALE_SOURCE": ",".join(dict.fromkeys(ref.href for ref in source.reference)),
         "SKYSCALE_MODEL": facts.name,
         "SKYSCALE_SCALE": str(facts.scale),
         "SKYSCALE_VERSION": version("skyscale"),
     }
     for key in ("TIFFTAG_DATETIME", "ACQUISITIONDATETIME"):
-        if stamp := inspect_raster(hrefs[0]).tags.get(key):
+        if stamp := inspect_raster(source.reference[0].href).tags.get(key):
             tags[key] = stamp
-    return UpscalePlan(
-        source=refs,
-        bands=names,
-        stamps=tuple(FileStamp.of(href) for href in hrefs),
-        output=str(output),
-        upsampler=facts,
-        block_lr_px=config.block_lr_px,
-        height=geobox.shape[0],
-        width=geobox.shape[1],
-        profile=_output_profile(refs, geobox, facts.scale, config.dtype),
-        tags=tags,
-    )
+    return tags
+
+
+def _block_lr_px(
+    source: RegionSource, facts: UpsamplerFacts, profile: RasterProfile, config: UpscaleConfig
+) -> int:
+    """Edge of a block: as large as memory allows, for halos cost less then; whole tiles."""
+    multiple = config.tile_px // math.gcd(config.tile_px, facts.scale)
+    if config.block_lr_px is not None:
+        return -(-config.block_lr_px // multiple) * multiple
+    # What is worked on beside the output's planes counts with the planes.
+    bytes_a_pixel = _BYTES_A_PIXEL * (profile.bands + 1)
+    room = 1e6 * config.memory_mb / config.workers / bytes_a_pixel
+    edge_px = min(_MOST_BLOCK_PX, max(_LEAST_BLOCK_PX, math.sqrt(room)))
+    # Enough blocks for all workers to end at about the same time.
+    shape = source.geobox.shape
+    fair_px = facts.scale * math.sqrt(shape[0] * shape[1] / (4 * config.workers))
+    edge_px = min(edge_px, max(_LEAST_BLOCK_PX, fair_px))
+    # A power of two of tiles has overviews to itself.
+    tiles = max(1, int(edge_px / facts.scale / multiple))
+    power: int = 2 ** int(math.log2(tiles))
+    return multiple * power
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     """JSON's lists back to tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-
-
-def _resolve(
-    source: Source, names: Sequence[str] | None
-) -> tuple[GeoBox, tuple[BandRef, ...], tuple[str, ...]]:
-    """Grid, bands and their names of a source, by absolute paths."""
-    if isinstance(source, str):
-        info = inspect_raster(_absolute(source))
-        return info.geobox, info.refs(), info.bands
-    refs = tuple(BandRef(href=_absolute(ref.href), index=ref.index) for ref in source)
-    if not refs:
-        raise BandError("the source has no bands; wanted one at least")
-    if names is None:
-        found = []
-        for ref in refs:
-            info = inspect_raster(ref.href)
-            found.append(dict(zip(info.indexes, info.bands, strict=True)).get(ref.index, ""))
-        names = found
-    if len(names) != len(refs):
-        raise BandError(f"got {len(names)} names ({', '.join(names)}) for {len(refs)} bands")
-    return source_geobox(refs), refs, tuple(names)
-
-
-def _absolute(href: str) -> str:
-    is_local = "://" not in href and not href.startswith("/vsi")
-    return str(Path(href).absolute()) if is_local else href
-
-
-def _choose_bands(
-    names: tuple[str, ...], upsampler: UpsamplerFacts, chosen: Sequence[str] | None
-) -> tuple[int, ...]:
-    """Positions of the source's bands that the upsampler gets, in its order."""
-    wanted = upsampler.bands
-    if chosen is not None:
-        missing = [name for name in chosen if name not in names]
-        if missing or not chosen:
-            raise BandError(
-                f"the source has no band {', '.join(missing)}; it has {', '.join(names)}",
-                missing=missing,
-            )
-        if wanted is not None and len(chosen) != len(wanted):
-            raise BandError(
-                f"got {len(chosen)} bands ({', '.join(chosen)}); "
-                f"{upsampler.name} wants {len(wanted)} ({', '.join(wanted)})"
-            )
-        if wanted is not None and sorted(chosen) == sorted(wanted) and tuple(chosen) != wanted:
-            raise BandError(
-                f"got bands {', '.join(chosen)}; {upsampler.name} wants them in the order "
-                f"{', '.join(wanted)}"
-            )
-        return tuple(names.index(name) for name in chosen)
-    if wanted is None:
-        return tuple(range(len(names)))
-    if set(wanted) <= set(names):
-        return tuple(names.index(name) for name in wanted)
-    if len(names) == len(wanted) and (_nameless(names) or _nameless(wanted)):
-        return tuple(range(len(names)))
-    raise BandError(
-        f"the source has bands {', '.join(names)}; {upsampler.name} wants {', '.join(wanted)}: "
-        "say which bands to take",
-        bands=names,
-        wanted=wanted,
-    )
-
-
-def _nameless(names: Sequence[str]) -> bool:
-    return all(_NAMELESS.fullmatch(name) for name in names)
-
-
-def _output_profile(
-    refs: Sequence[BandRef], geobox: GeoBox, scale: int, dtype: str | None
-) -> RasterProfile:
-    described = [_describe_band(ref) for ref in refs]
-    if dtype is None:
-        found = str(np.result_type(*(band["dtype"] for band in described)))
-        dtype = _OUTPUT_DTYPE_OF.get(found, found)
-        if dtype not in OUTPUT_DTYPES:
-            raise UpscaleError(
-                f"{refs[0].href} holds {found}, which float32 cannot carry exactly; "
-                f"choose the output's dtype: {', '.join(OUTPUT_DTYPES)}",
-                dtype=found,
-            )
-    usable = [band["nodata"] for band in described if _fits(band["nodata"], dtype)]
-    nodata = usable[0] if usable else None
-    always_valid = all(band["always_valid"] for band in described)
-    # A float can say "nothing" by itself; integers without nodata need a mask.
-    masked = nodata is None and not always_valid
-    if nodata is None and not masked and np.dtype(dtype).kind == "f":
-        nodata = math.nan
-    a, b, c, d, e, f = tuple(geobox.affine)[:6]
-    return RasterProfile(
-        height=geobox.shape[0] * scale,
-        width=geobox.shape[1] * scale,
-        dtype=dtype,
-        crs=described[0]["crs"],
-        transform=(a / scale, b / scale, c, d / scale, e / scale, f),
-        nodata=nodata,
-        masked=masked,
-        descriptions=tuple(band["description"] for band in described),
-        colours=tuple(band["colour"] for band in described),
-        scales=tuple(band["scale"] for band in described),
-        offsets=tuple(band["offset"] for band in described),
-    )
-
-
-def _describe_band(ref: BandRef) -> dict[str, Any]:
-    i = ref.index - 1
-    with open_raster(ref.href) as dataset:
-        colour = dataset.colorinterp[i].name
-        return {
-            "crs": dataset.crs.to_wkt(),
-            "dtype": dataset.dtypes[i],
-            "nodata": dataset.nodatavals[i],
-            "always_valid": MaskFlags.all_valid in dataset.mask_flag_enums[i],
-            "description": dataset.descriptions[i],
-            # Upscaled palette indexes are numbers without their colours.
-            "colour": "gray" if colour == "palette" else colour,
-            "scale": dataset.scales[i],
-            "offset": dataset.offsets[i],
-        }
-
-
-def _fits(nodata: float | None, dtype: str) -> bool:
-    if nodata is None:
-        return False
-    if np.dtype(dtype).kind == "f":
-        return not math.isfinite(nodata) or abs(nodata) <= float(np.finfo(dtype).max)
-    limits = np.iinfo(dtype)
-    return float(nodata).is_integer() and bool(limits.min <= nodata <= limits.max)

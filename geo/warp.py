@@ -231,13 +231,13 @@ def _pixel_mapping(target: GeoBox, grid: GeoBox) -> _Mapping:
     except ProjError as error:
         raise GridError(f"no way from {target.crs} to {grid.crs}: {error}") from error
     from_target, to_grid = target.affine, ~grid.affine
-    once_around = _once_around(str(grid.crs))
+    around = once_around(str(grid.crs))
 
     def mapping(x: _Array, y: _Array) -> tuple[_Array, _Array]:
         there_x, there_y = project.transform(*_apply(from_target, x, y))
-        if once_around is not None:
-            turns = _turns(grid, there_x, once_around)
-            there_x = there_x - once_around * np.where(np.isfinite(turns), turns, 0)
+        if around is not None:
+            turns = _turns(grid, there_x, around)
+            there_x = there_x - around * np.where(np.isfinite(turns), turns, 0)
         return _apply(to_grid, there_x, there_y)
 
     return mapping
@@ -248,25 +248,25 @@ def _parallel(grid: GeoBox, target: GeoBox) -> Affine | None:
     there: Affine = ~grid.affine @ target.affine
     if grid.crs != target.crs or abs(there.b) + abs(there.d) > 1e-9:
         return None
-    once_around = _once_around(str(grid.crs))
-    if once_around is None:
+    around = once_around(str(grid.crs))
+    if around is None:
         return there
     box = target.boundingbox
-    first, last = _turns(grid, np.array([box.left, box.right]), once_around)
+    first, last = _turns(grid, np.array([box.left, box.right]), around)
     if first != last:
         return None
-    there = ~grid.affine @ Affine.translation(-once_around * float(first), 0) @ target.affine
+    there = ~grid.affine @ Affine.translation(-around * float(first), 0) @ target.affine
     return Affine(*there[:6])
 
 
-def _turns(grid: GeoBox, x: _Array, once_around: float) -> _Array:
+def _turns(grid: GeoBox, x: _Array, around: float) -> _Array:
     """Times around the Earth by which x is counted on from where a grid counts it."""
     box = grid.boundingbox
-    return np.asarray(np.round((np.asarray(x) - (box.left + box.right) / 2) / once_around))
+    return np.asarray(np.round((np.asarray(x) - (box.left + box.right) / 2) / around))
 
 
 @lru_cache(maxsize=64)
-def _once_around(crs: str) -> float | None:
+def once_around(crs: str) -> float | None:
     """How far x goes on until it comes to the same ground again; None if it does not."""
     known = CRS(crs)
     if known.is_geographic:

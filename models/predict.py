@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from models.config import PRECISIONS
 from models.distributed import pick_device, pick_dtype
+from models.engine import Engine
 from models.errors import ConfigError, DataError
 from models.export import GeneratorCard, load_card, load_generator
 from models.generators.base import Generator
@@ -65,7 +67,7 @@ class Predictor:
         self._device = pick_device(device)
         self._dtype = pick_dtype(precision, self._device)
         self._lock = threading.Lock()
-        self._generator: Generator | None = None
+        self._engine: Engine | None = None
 
     @classmethod
     def load(
@@ -99,14 +101,19 @@ class Predictor:
         return self.card.bands
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """Planes beside the bands: none."""
+        return ()
+
+    @property
     def data_range(self) -> float:
         """The DN that means reflectance one."""
         return self.card.data_range
 
     @property
     def name(self) -> str:
-        """Identity for provenance."""
-        return self.card.name
+        """Identity for provenance: two predictors of one name draw the same."""
+        return self.card.name + ("+bfloat16" if self._dtype == torch.bfloat16 else "")
 
     def __call__(self, lr: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Upsample DN.
@@ -126,25 +133,84 @@ class Predictor:
         DataError
             For other planes than the generator's bands.
         """
-        if lr.ndim != 3 or lr.shape[0] != len(self.card.bands):
+        self._check(lr)
+        sr: npt.NDArray[np.float32] = self.predict_batch(lr[None])[0]
+        return sr
+
+    def predict_batch(self, lr: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Upsample images of one size, DN [N, C, h, w] to [N, C, s*h, s*w], each as if alone.
+
+        Raises
+        ------
+        DataError
+            For other planes than the generator's bands.
+        """
+        self._check(lr, images=True)
+        engine = self._ready()
+        n, bands, height, width = lr.shape
+        sr = np.empty((n, bands, self.scale * height, self.scale * width), np.float32)
+        together = engine.images_together(height, width)
+        for first in range(0, n, together):
+            part = slice(first, first + together)
+            engine.upsample(lr[part], sr[part])
+        return sr
+
+    def strips(
+        self, lr: npt.NDArray[Any], margin: int = 0
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Upsample DN strip by strip: in little memory, and the fastest way for a large block.
+
+        Parameters
+        ----------
+        lr : array, [C, h, w]
+            Finite DN.
+        margin : int
+            LR pixels on each side that are there only to be looked at: `halo` for a block of a
+            region.
+
+        Yields
+        ------
+        rows : slice
+            HR rows, counted from below the margin; one strip follows the other.
+        strip : array, float32 [C, rows, s*(w - 2*margin)]
+            DN, neither rounded nor clipped. The next strip takes its memory.
+
+        Raises
+        ------
+        DataError
+            For other planes than the generator's bands, or a margin that leaves nothing.
+        """
+        self._check(lr)
+        if not 0 <= 2 * margin < min(lr.shape[1:]):
             raise DataError(
-                f"the generator upsamples [{len(self.card.bands)}, h, w] "
+                f"a margin of {margin} px leaves nothing of an image of shape {lr.shape}",
+                shape=lr.shape,
+            )
+        strips = self._ready().strips(lr[None], margin)
+        return ((rows, strip[0]) for rows, strip in strips)
+
+    def _check(self, lr: npt.NDArray[Any], *, images: bool = False) -> None:
+        bands = len(self.card.bands)
+        axes = 4 if images else 3
+        if lr.ndim != axes or lr.shape[-3] != bands or 0 in lr.shape:
+            raise DataError(
+                f"the generator upsamples [{'N, ' * images}{bands}, h, w] "
                 f"({', '.join(self.card.bands)}), got an array of shape {lr.shape}",
                 shape=lr.shape,
             )
-        # Per thread of execution: OpenMP keeps this setting for each thread by itself.
+
+    def _ready(self) -> Engine:
+        """The engine, made at the first call, with this thread of execution prepared for it."""
+        # OpenMP keeps this setting for each thread by itself.
         if self._threads is not None and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        return upsample(
-            self._ready(), lr, data_range=self.data_range, device=self._device, dtype=self._dtype
-        )
-
-    def _ready(self) -> Generator:
         with self._lock:
-            if self._generator is None:
+            if self._engine is None:
                 generator, self.card = load_generator(self.folder)
-                self._generator = generator.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs forget this overload
-            return self._generator
+                self._engine = Engine(
+                    generator, data_range=self.data_range, device=self._device, dtype=self._dtype
+                )
+            return self._engine
 
 
 def upsample(

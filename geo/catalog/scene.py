@@ -13,7 +13,7 @@ from geo.catalog.asset import Asset, Mask, data_assets, masks_of
 from geo.errors import BandError
 from geo.raster_io import BandRef, inspect_raster
 
-__all__ = ["Asset", "Mask", "Refusal", "Scene"]
+__all__ = ["Asset", "Mask", "Refusal", "Scene", "refuse_scene"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +105,9 @@ class Refusal:
     href: str
     reason: str
     detail: str
+
+
+def refuse_scene(scene: Scene, reason: str, detail: str) -> Refusal:
+    """Refusal of a scene, by the name of its first file."""
+    href = next((asset.href for asset in scene.assets.values()), "")
+    return Refusal(id=scene.id, href=href, reason=reason, detail=detail.partition("\n")[0])

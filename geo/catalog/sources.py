@@ -59,6 +59,11 @@ def read_scenes(
     return scenes_of(entries, query)
 
 
+def answers_queries(source: str) -> bool:
+    """Whether a source is an archive too large to be listed whole, which can be asked."""
+    return source.startswith(api.PREFIX) or source.lower().endswith(geoparquet.SUFFIXES)
+
+
 def read_entries(
     source: str,
     query: SceneQuery,

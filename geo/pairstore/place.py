@@ -309,6 +309,18 @@ class S3Place(Place):
         told = {name: value for name, value in options.items() if value}
         return told | ({"allow_http": "true"} if self._is_plain else {})
 
+    def gdal_options(self) -> dict[str, str]:
+        """What GDAL has to be told beside the environment."""
+        options = {"AWS_NO_SIGN_REQUEST": "YES"} if self._anonymous else {}
+        if self._endpoint:
+            server = urlsplit(self._endpoint)
+            options |= {
+                "AWS_S3_ENDPOINT": server.netloc + server.path.rstrip("/"),
+                "AWS_HTTPS": "NO" if self._is_plain else "YES",
+                "AWS_VIRTUAL_HOSTING": "FALSE",
+            }
+        return options
+
 
 @contextmanager
 def _saying(what: str, *kinds: type[Exception]) -> Iterator[None]:

@@ -20,12 +20,17 @@ BENCHMARKS = (
     "growth",
     "killing",
     "stages",
+    "forward",
     "seeds",
     "content",
     "adversarial",
     "combos",
     "training_speed",
+    "region_speed",
+    "region_memory",
     "sickness",
+    "ensemble",
+    "consistency",
 )
 
 

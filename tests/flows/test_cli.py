@@ -20,7 +20,18 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 
-COMMANDS = ("scenes", "ingest", "pairs", "coregister", "train", "upscale", "report", "run", "demo")
+COMMANDS = (
+    "scenes",
+    "ingest",
+    "pairs",
+    "coregister",
+    "train",
+    "upscale",
+    "export",
+    "report",
+    "run",
+    "demo",
+)
 
 
 def skyscale(*arguments: object) -> Result:
@@ -226,7 +237,8 @@ class TestUpscale:
         self, services: Path, scenes: Path, tmp_path: Path
     ) -> None:
         source = scenes / "satellite/sat_20240621/B04B03B02.tif"
-        common = ("--model", "nearest", "--block", "12", "--workers", "1")
+        # Blocks are whole tiles of 512 px.
+        common = ("--model", "nearest", "--scale", "16", "--block", "32", "--workers", "1")
         plain = result_of("upscale", source, tmp_path / "plain.tif", *common)
         assert plain["blocks_done_before"] == 0
         output = tmp_path / "killed.tif"
@@ -244,14 +256,15 @@ class TestUpscale:
         assert output.read_bytes() == (tmp_path / "plain.tif").read_bytes()
         assert not working.exists()
         with rasterio.open(source) as lr, rasterio.open(output) as sr:
-            np.testing.assert_array_equal(sr.read(), lr.read().repeat(4, 1).repeat(4, 2))
+            np.testing.assert_array_equal(sr.read(), lr.read().repeat(16, 1).repeat(16, 2))
 
     def test_wrong_models_and_sources_are_one_line(
         self, services: Path, scenes: Path, tmp_path: Path
     ) -> None:
         source, output = scenes / "satellite", tmp_path / "o.tif"
         one_line_error(skyscale("upscale", source, output, "--model", "best"), 2, "'best'")
-        one_line_error(skyscale("upscale", source, output, "--model", "nearest"), 2, "4 scenes")
+        never = ("--model", "nearest", "--start", "2030-01-01")
+        one_line_error(skyscale("upscale", source, output, *never), 1, "outside_time_window")
         missing = "models:/skyscale-generator@nobody"
         one_line_error(skyscale("upscale", source, output, "--model", missing), 1, "no such model")
         text = tmp_path / "text.tif"

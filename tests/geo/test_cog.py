@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rio_cogeo import cog_validate
 
-from geo.cog import RasterProfile, write_cog
+from geo.cog import CogSink
 from geo.errors import UpscaleError
+from geo.overviews import halve
+from geo.raster_profile import RasterProfile
+from geo.tiling import Tiling
 
 UTM = CRS.from_epsg(32633).to_wkt()
 
@@ -36,17 +43,37 @@ def profile_of(pixels: np.ndarray, **changes: object) -> RasterProfile:
 
 
 def write(
-    path: Path, pixels: np.ndarray, profile: RasterProfile, valid: np.ndarray | None = None
+    path: Path,
+    pixels: np.ndarray,
+    profile: RasterProfile,
+    valid: np.ndarray | None = None,
+    **options: Any,
 ) -> Path:
-    scratch = path.with_suffix(".scratch")
-    scratch.mkdir(exist_ok=True)
+    sink, folder = begin(path, profile, **options)
+    write_blocks(sink, folder, pixels, valid)
+    return sink.finish(folder, path, {"SKYSCALE_MODEL": "test"})
 
-    def read(rows: slice, cols: slice) -> tuple[np.ndarray, np.ndarray | None]:
-        return pixels[:, rows, cols], None if valid is None else valid[rows, cols]
 
-    written = write_cog(path, profile, read, tags={"SKYSCALE_MODEL": "test"}, scratch=scratch)
-    assert not list(scratch.iterdir())
-    return written
+def begin(
+    path: Path, profile: RasterProfile, *, block_px: int = 1024, **options: Any
+) -> tuple[CogSink, Path]:
+    sink = CogSink(profile=profile, scale=1, block_lr_px=block_px, **options)
+    folder = path.with_suffix(".run")
+    sink.create(folder)
+    return sink, folder
+
+
+def write_blocks(sink: CogSink, folder: Path, pixels: np.ndarray, valid: np.ndarray | None) -> None:
+    if valid is None:
+        nodata = sink.profile.nodata
+        holes = np.zeros(pixels.shape, bool) if nodata is None else pixels == nodata
+        if nodata is not None and math.isnan(nodata):
+            holes = np.isnan(pixels)
+        valid = ~holes.any(axis=0)
+    for block in Tiling(*pixels.shape[1:], sink.block_lr_px):
+        good = valid[block.rows, block.cols]
+        cut = pixels[:, block.rows, block.cols] if good.any() else None
+        sink.write(folder, block, cut, good)
 
 
 def picture(dtype: str, bands: int = 3, height: int = 700, width: int = 1300) -> np.ndarray:
@@ -139,41 +166,102 @@ def test_nan_is_a_nodata_value(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.read_masks(1) > 0, np.isfinite(pixels[0]))
 
 
+@pytest.mark.parametrize("compression", ["deflate", "zstd", "none"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_every_compression_and_type_is_read_by_others(
+    tmp_path: Path, compression: str, dtype: str
+) -> None:
+    pixels = picture(dtype, bands=4, height=600, width=530)
+    profile = profile_of(pixels, nodata=7.0)
+    path = write(tmp_path / "a.tif", pixels, profile, compression=compression)
+    assert cog_validate(path, strict=True) == (True, [], [])
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(), pixels)
+        assert dataset.interleaving.name == "pixel"
+
+
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tiles=st.integers(1, 9),
+    holes=st.sampled_from([0.0, 0.5, 0.95]),
+    masked=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_file_is_the_same_whatever_the_blocks(
+    tmp_path: Path, height: int, width: int, tiles: int, holes: float, masked: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(1, 250, (2, height, width)).astype(np.uint8)
+    valid = random.random((-(-height // 16), -(-width // 16))) >= holes
+    valid = valid.repeat(16, 0).repeat(16, 1)[:height, :width]
+    pixels[:, ~valid] = 0
+    profile = profile_of(pixels, nodata=None if masked else 0.0, masked=masked)
+    options: dict[str, Any] = {"tile_px": 16}
+    whole = write(tmp_path / "whole.tif", pixels, profile, valid, block_px=160, **options)
+    parts = write(tmp_path / "parts.tif", pixels, profile, valid, block_px=16 * tiles, **options)
+    assert whole.read_bytes() == parts.read_bytes()
+    with rasterio.open(parts) as dataset:
+        np.testing.assert_array_equal(dataset.read(), pixels)
+        np.testing.assert_array_equal(dataset.dataset_mask() > 0, valid)
+    shutil.rmtree(tmp_path / "whole.run")
+    shutil.rmtree(tmp_path / "parts.run")
+
+
+def test_every_level_is_the_half_of_the_one_before(tmp_path: Path) -> None:
+    pixels = picture("uint16", height=1500, width=1300)
+    path = write(tmp_path / "a.tif", pixels, profile_of(pixels), tile_px=64, block_px=192)
+    level, wanted = 0, pixels
+    while min(wanted.shape[1:]) > 64:
+        wanted = halve(wanted, None)[0]
+        with rasterio.open(path, overview_level=level) as dataset:
+            np.testing.assert_array_equal(dataset.read(), wanted)
+        level += 1
+    assert level == 5
+
+
+def test_blocks_that_are_no_whole_tiles_are_refused() -> None:
+    with pytest.raises(ValueError, match="block_lr_px is 100; wanted a multiple of 128"):
+        CogSink(profile=profile_of(picture("uint8")), scale=4, block_lr_px=100)
+
+
 def test_nothing_stands_under_the_name_when_writing_fails(tmp_path: Path) -> None:
     pixels = picture("uint8")
-    path = tmp_path / "a.tif"
+    path = tmp_path / "nowhere" / "a.tif"
+    sink, folder = begin(tmp_path / "a.tif", profile_of(pixels))
+    write_blocks(sink, folder, pixels, None)
     with pytest.raises(UpscaleError, match="cannot be written"):
-        write_cog(
-            path,
-            profile_of(pixels),
-            lambda rows, cols: (pixels[:, rows, cols], None),
-            tags={},
-            scratch=tmp_path / "nowhere",
-        )
+        sink.finish(folder, path, {})
     assert not path.exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "zeros"])
-def test_a_file_that_came_out_damaged_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+@pytest.mark.parametrize("damage", ["cut", "zeros", "lost", "index"])
+def test_a_block_that_was_damaged_is_named_and_can_be_written_again(
+    tmp_path: Path, damage: str
 ) -> None:
-    """A disk that fills up while GDAL closes its file is reported to nobody."""
-    copy = rasterio.shutil.copy
-
-    def failing_copy(source: Path, target: Path, **options: object) -> None:
-        copy(source, target, **options)
-        size = target.stat().st_size
-        with target.open("r+b") as file:
-            if damage == "cut":
-                file.truncate(size - 5000)
-            else:
-                file.seek(size // 2)
-                file.write(bytes(5000))
-
-    monkeypatch.setattr(rasterio.shutil, "copy", failing_copy)
-    path = tmp_path / "a.tif"
     pixels = picture("uint16", height=1300)
-    with pytest.raises(UpscaleError, match="cannot be written"):
-        write(path, pixels, profile_of(pixels))
+    path = tmp_path / "a.tif"
+    sink, folder = begin(path, profile_of(pixels))
+    write_blocks(sink, folder, pixels, None)
+    file = folder / "blocks" / "1"
+    content = file.read_bytes()
+    half = len(content) // 2
+    damaged = {
+        "cut": content[:half],
+        "zeros": content[:half] + bytes(5000) + content[half + 5000 :],
+        "index": content[:-40] + bytes(20) + content[-20:],
+    }
+    if damage == "lost":
+        file.unlink()
+    else:
+        file.write_bytes(damaged[damage])
+    with pytest.raises(UpscaleError, match="damaged on the disk") as caught:
+        sink.finish(folder, path, {})
+    assert caught.value.facts["damaged"] == 1
     assert not path.exists()
-    assert not list(path.with_suffix(".scratch").iterdir())
+    write_blocks(sink, folder, pixels, None)
+    with rasterio.open(sink.finish(folder, path, {})) as dataset:
+        np.testing.assert_array_equal(dataset.read(), pixels)

@@ -2,29 +2,49 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from dataclasses import replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 
 from geo.errors import UpscaleError
-from geo.regionstore import (
-    RegionLayout,
-    RegionStore,
-    begin_region,
-    fingerprint,
-    json_number,
-    remove_region,
-)
-from geo.tiling import Tiling
+from geo.regionstore import RegionStore, begin_region, fingerprint, remove_region
+from geo.tiling import Block, Tiling
 
-LAYOUT = RegionLayout(
-    bands=2, height=7, width=10, scale=3, block_lr_px=4, dtype="uint16", fill=9.0, masked=True
-)
 BLOCKS = Tiling(7, 10, 4)
 FACTS = {"model": "a", "scale": 3}
+
+
+@dataclass(frozen=True)
+class Files:
+    """A sink that keeps a file for each block."""
+
+    block_multiple_lr_px: int = 1
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def create(self, folder: Path) -> None:
+        (folder / "blocks").mkdir()
+
+    def write(
+        self, folder: Path, block: Block, pixels: np.ndarray | None, valid: np.ndarray
+    ) -> None:
+        if pixels is not None and pixels.max() > 200:
+            raise OSError("no space left on device")
+        (folder / "blocks" / str(block.index)).write_text(str(pixels is not None))
+
+    def finish(self, folder: Path, output: Path, tags: Mapping[str, str]) -> Path:
+        for name in sorted(os.listdir(folder / "blocks"), key=int):
+            if not (folder / "blocks" / name).read_text():
+                raise UpscaleError("damaged", damaged=int(name))
+        output.write_text(",".join(sorted(os.listdir(folder / "blocks"), key=int)))
+        return output
+
+
+SINK = Files()
 
 
 @pytest.fixture
@@ -32,140 +52,106 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "out.tif.skyscale"
 
 
-def block_pixels(index: int) -> np.ndarray:
-    height, width = BLOCKS[index].scaled(3).shape
-    return np.full((2, height, width), 100 + index, np.uint16)
-
-
-def block_valid(index: int) -> np.ndarray:
-    return np.full(BLOCKS[index].shape, index % 2 == 0)
-
-
 def write_blocks(folder: Path, indexes: list[int]) -> None:
-    store = RegionStore(folder, LAYOUT, fingerprint(FACTS))
+    store = RegionStore(folder, SINK, fingerprint(FACTS))
     for index in indexes:
-        store.write(BLOCKS[index], block_pixels(index), block_valid(index))
+        shape = BLOCKS[index].shape
+        store.write(BLOCKS[index], np.ones((2, *shape), np.uint16), np.ones(shape, bool))
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
-    assert begin_region(folder, LAYOUT, FACTS).state == "new"
-    write_blocks(folder, list(range(len(BLOCKS))))
-    store = RegionStore(folder, LAYOUT, fingerprint(FACTS))
+def test_blocks_are_done_when_they_are_written(folder: Path, tmp_path: Path) -> None:
+    assert begin_region(folder, SINK, FACTS).state == "new"
+    write_blocks(folder, [0, 2])
+    store = RegionStore(folder, SINK, fingerprint(FACTS))
+    assert store.finished() == {0, 2}
+    store.finish(tmp_path / "out.tif", {})
+    assert (tmp_path / "out.tif").read_text() == "0,2"
+    assert not folder.exists()
+
+
+def test_the_same_work_goes_on_and_other_work_starts_anew(folder: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    write_blocks(folder, [0, 3])
+    again = begin_region(folder, SINK, FACTS)
+    assert (again.state, again.finished) == ("continued", {0, 3})
+    other = begin_region(folder, SINK, {**FACTS, "model": "b"})
+    assert (other.state, other.finished) == ("discarded", frozenset())
+
+
+def test_restart_begins_anew(folder: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    write_blocks(folder, [1])
+    assert begin_region(folder, SINK, FACTS, restart=True).state == "discarded"
+    assert begin_region(folder, SINK, FACTS).finished == frozenset()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": 1}', '{"other": 2}'])
+def test_a_folder_that_says_nothing_usable_is_thrown_away(folder: Path, text: str) -> None:
+    begin_region(folder, SINK, FACTS)
+    write_blocks(folder, [1])
+    (folder / "plan.json").write_text(text)
+    assert begin_region(folder, SINK, FACTS).state == "discarded"
+
+
+def test_the_plan_says_what_is_being_made(folder: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["model"] == "a"
+    assert plan["fingerprint"] == fingerprint(FACTS)
+
+
+def test_a_folder_taken_down_half_way_counts_for_nothing(folder: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    write_blocks(folder, [1])
+    (folder / "plan.json").unlink()  # the first thing that `remove_region` does
+    assert begin_region(folder, SINK, FACTS).finished == frozenset()
+    remove_region(folder)
+    assert not folder.exists()
+
+
+def test_many_processes_write_at_once(folder: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=write_blocks, args=(folder, [index])) for index in range(len(BLOCKS))
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    store = RegionStore(folder, SINK, fingerprint(FACTS))
     assert store.finished() == frozenset(range(len(BLOCKS)))
 
-    pixels = np.zeros((2, 21, 30), np.uint16)
-    valid = np.zeros((21, 30), bool)
-    for block in BLOCKS:
-        hr = block.scaled(3)
-        pixels[:, hr.rows, hr.cols] = block_pixels(block.index)
-        valid[hr.rows, hr.cols] = block_valid(block.index).repeat(3, 0).repeat(3, 1)
-    # A window that starts and ends inside LR pixels.
-    got_pixels, got_valid = store.read(slice(4, 20), slice(1, 26))
-    np.testing.assert_array_equal(got_pixels, pixels[:, 4:20, 1:26])
-    assert got_valid is not None
-    np.testing.assert_array_equal(got_valid, valid[4:20, 1:26])
 
-    # Other readers of Zarr see the same, and no two blocks share a chunk.
-    array = zarr.open_group(folder / "region.zarr", mode="r")["pixels"]
-    assert array.chunks == (2, 12, 12)
-    np.testing.assert_array_equal(array[:], pixels)
+def test_a_full_disk_is_an_error_and_the_block_is_not_done(folder: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    store = RegionStore(folder, SINK, fingerprint(FACTS))
+    block = BLOCKS[1]
+    with pytest.raises(UpscaleError, match="finished blocks are kept") as caught:
+        store.write(block, np.full((2, *block.shape), 999), np.ones(block.shape, bool))
+    assert caught.value.facts["block"] == 1
+    assert store.finished() == frozenset()
 
 
-def test_an_empty_block_leaves_the_fill_value_and_no_file(folder: Path) -> None:
-    begin_region(folder, LAYOUT, FACTS)
-    store = RegionStore(folder, LAYOUT, fingerprint(FACTS))
-    store.write(BLOCKS[0], None, np.zeros((4, 4), bool))
-    assert store.finished() == {0}
-    pixels, valid = store.read(slice(0, 12), slice(0, 12))
-    assert (pixels == 9).all()
-    assert valid is not None
-    assert not valid.any()
-    assert not list((folder / "region.zarr" / "pixels").rglob("c/*"))
+def test_a_damaged_block_is_forgotten(folder: Path, tmp_path: Path) -> None:
+    begin_region(folder, SINK, FACTS)
+    write_blocks(folder, [0, 1, 2])
+    (folder / "blocks" / "1").write_text("")
+    store = RegionStore(folder, SINK, fingerprint(FACTS))
+    with pytest.raises(UpscaleError, match="damaged"):
+        store.finish(tmp_path / "out.tif", {})
+    assert begin_region(folder, SINK, FACTS).finished == {0, 2}
 
 
-def test_the_same_run_goes_on_and_another_starts_anew(folder: Path) -> None:
-    begin_region(folder, LAYOUT, FACTS)
-    write_blocks(folder, [1, 3])
-    again = begin_region(folder, LAYOUT, FACTS)
-    assert (again.state, again.finished) == ("continued", {1, 3})
-
-    other = begin_region(folder, LAYOUT, {**FACTS, "model": "b"})
-    assert (other.state, other.finished) == ("discarded", frozenset())
-    with pytest.raises(UpscaleError, match="another run's work"):
-        write_blocks(folder, [0])
-    pixels, _ = RegionStore(folder, LAYOUT, fingerprint({**FACTS, "model": "b"})).read(
-        slice(0, 21), slice(0, 30)
-    )
-    assert (pixels == 9).all()  # nothing of the first run is left
-
-
-def test_restart_starts_anew(folder: Path) -> None:
-    begin_region(folder, LAYOUT, FACTS)
-    write_blocks(folder, [1])
-    assert begin_region(folder, LAYOUT, FACTS, restart=True).state == "discarded"
-    assert begin_region(folder, LAYOUT, FACTS).finished == frozenset()
-
-
-@pytest.mark.parametrize("content", ["", '{"fingerprint": ', "{}"])
-def test_a_folder_without_a_whole_plan_counts_for_nothing(folder: Path, content: str) -> None:
-    begin_region(folder, LAYOUT, FACTS)
-    write_blocks(folder, [1])
-    (folder / "plan.json").write_text(content)
-    assert begin_region(folder, LAYOUT, FACTS).state == "discarded"
-
-
-def test_plan_is_written_for_people_too(folder: Path) -> None:
-    begin_region(folder, LAYOUT, FACTS)
-    plan = json.loads((folder / "plan.json").read_text())
-    assert plan == {"fingerprint": fingerprint(FACTS), "format": 1, **FACTS}
-
-
-def test_processes_write_different_blocks_side_by_side(folder: Path) -> None:
-    begin_region(folder, LAYOUT, FACTS)
-    context = multiprocessing.get_context("spawn")
-    indexes = list(range(len(BLOCKS)))
-    workers = [
-        context.Process(target=_write_in_process, args=(str(folder), indexes[start::2]))
-        for start in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-    store = RegionStore(folder, LAYOUT, fingerprint(FACTS))
-    assert store.finished() == set(indexes)
-    for index in indexes:
-        hr = BLOCKS[index].scaled(3)
-        np.testing.assert_array_equal(store.read(hr.rows, hr.cols)[0], block_pixels(index))
-
-
-def _write_in_process(folder: str, indexes: list[int]) -> None:
-    write_blocks(Path(folder), indexes)
-
-
-@pytest.mark.parametrize("fill", [float("nan"), float("-inf"), -9999.0, 0.0])
-def test_fill_values_of_floats(folder: Path, fill: float) -> None:
-    layout = replace(LAYOUT, dtype="float32", fill=fill, masked=False)
-    begin_region(folder, layout, FACTS)
-    pixels, valid = RegionStore(folder, layout, fingerprint(FACTS)).read(slice(0, 5), slice(0, 5))
-    assert valid is None
-    np.testing.assert_array_equal(pixels, np.full((2, 5, 5), fill, np.float32))
-
-
-def test_json_numbers() -> None:
-    values = [None, float("nan"), float("inf"), float("-inf"), 0.0, -9999.0, 0.5]
-    written = [json_number(v) for v in values]
-    assert written == [None, "NaN", "Infinity", "-Infinity", 0, -9999, 0.5]
-
-
-def test_a_region_that_has_not_begun_is_refused(folder: Path) -> None:
+def test_what_has_not_begun_or_is_anothers_is_refused(folder: Path) -> None:
     with pytest.raises(UpscaleError, match="has not begun"):
-        RegionStore(folder, LAYOUT, "x")
-    remove_region(folder)  # nothing to remove is no error
+        RegionStore(folder, SINK, "x")
+    begin_region(folder, SINK, FACTS)
+    with pytest.raises(UpscaleError, match="another run"):
+        RegionStore(folder, SINK, "x")
 
 
-def test_a_place_that_cannot_hold_the_folder_is_an_error(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UpscaleError, match="cannot make the working folder"):
-        begin_region(tmp_path / "file" / "out.tif.skyscale", LAYOUT, FACTS)
+        begin_region(tmp_path / "file" / "out.tif.skyscale", SINK, FACTS)

@@ -71,6 +71,46 @@ def test_blocks_with_halo_are_the_whole_image(
     np.testing.assert_allclose(seamless, whole, atol=1e-6 * RANGE, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", GENERATORS)
+@given(shape=st.tuples(st.integers(3, 90), st.integers(3, 40)), margin=st.integers(0, 19))
+@settings(max_examples=8, deadline=None)
+def test_strips_are_the_image_within_the_margin(
+    folders: dict[str, Path], name: str, shape: tuple[int, int], margin: int
+) -> None:
+    predict = Predictor.load(folders[name], threads=1)
+    s = predict.scale
+    h, w = shape[0] + 2 * margin, shape[1] + 2 * margin
+    image = scene(h, w)
+    whole = predict(image)[:, margin * s : (h - margin) * s, margin * s : (w - margin) * s]
+    after = 0
+    for rows, strip in predict.strips(image, margin):
+        assert rows.start == after
+        assert strip.shape == (3, rows.stop - rows.start, shape[1] * s)
+        np.testing.assert_allclose(strip, whole[:, rows], atol=1e-6 * RANGE, rtol=0)
+        after = rows.stop
+    assert after == shape[0] * s
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("side", [7, 250])
+def test_images_in_a_batch_are_as_alone(folders: dict[str, Path], name: str, side: int) -> None:
+    predict = Predictor.load(folders[name], threads=1)
+    images = np.stack([scene(side, 13, seed) for seed in range(5)])
+    together = predict.predict_batch(images)
+    assert (together.dtype, together.shape) == (np.float32, (5, 3, side * 4, 52))
+    alone = np.stack([predict(image) for image in images])
+    np.testing.assert_allclose(together, alone, atol=1e-6 * RANGE, rtol=0)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_hidden(folders: dict[str, Path], name: str, bad: float) -> None:
+    image = scene(40, 40)
+    image[1, 20, 20] = bad
+    sr = Predictor.load(folders[name])(image)
+    assert not np.isfinite(sr[1, 80:84, 80:84]).any()
+
+
 def test_the_same_input_gives_the_same_bytes(folders: dict[str, Path]) -> None:
     image = scene(20, 24)
     first, second = (Predictor.load(folders["edsr"], threads=1) for _ in range(2))
@@ -94,6 +134,8 @@ def test_it_says_what_it_is(folders: dict[str, Path]) -> None:
     assert (predict.scale, predict.halo, predict.data_range) == (4, 7, RANGE)
     assert predict.bands == ("red", "green", "blue")
     assert predict.name.startswith("edsr-8x2-x4@")
+    # They do not draw the same, so a region must not be drawn by both.
+    assert Predictor(folders["edsr"], precision="bfloat16").name == predict.name + "+bfloat16"
 
 
 def test_dn_in_dn_out(tmp_path: Path) -> None:
@@ -117,6 +159,12 @@ def test_what_cannot_be_upsampled_is_refused(folders: dict[str, Path], tmp_path:
     predict = Predictor(folders["edsr"])
     with pytest.raises(DataError, match=r"\[3, h, w\] \(red, green, blue\), got .*\(4, 8, 8\)"):
         predict(np.zeros((4, 8, 8), np.float32))
+    with pytest.raises(DataError, match=r"\[N, 3, h, w\] .*, got .*\(3, 8, 8\)"):
+        predict.predict_batch(np.zeros((3, 8, 8), np.float32))
+    with pytest.raises(DataError, match=r"got .*\(3, 0, 8\)"):
+        predict(np.zeros((3, 0, 8), np.float32))
+    with pytest.raises(DataError, match="a margin of 4 px leaves nothing"):
+        predict.strips(np.zeros((3, 8, 9), np.float32), 4)
     with pytest.raises(ExportError, match="holds no generator"):
         Predictor(tmp_path)
     with pytest.raises(ConfigError, match="precision must be one of"):

@@ -1,0 +1,245 @@
+"""Blocks of a region on a Dask cluster: any worker may die, and the scheduler too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from flows.console import Progress, say
+from flows.errors import FlowError
+from flows.registry import ModelSource
+from flows.runtime import ClusterLostError, dask_client, run_all
+from flows.settings import read_surroundings
+
+if TYPE_CHECKING:
+    from geo.upsampler import Upsampler
+    from geo.upscale import UpscalePlan
+
+# So many blocks may fail for reasons of their own before the rest is not tried any more.
+_MOST_FAILURES = 50
+# A cluster that is gone is waited for so long after the last block that came from it.
+_PATIENCE_S = 600.0
+_PAUSE_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsamplerRequest:
+    """What upsamples, as it travels to workers.
+
+    Parameters
+    ----------
+    model : ModelSource
+    scale : int
+        For the built-in methods.
+    precision : str
+        Of a network: ``float32``, ``bfloat16`` or ``auto``.
+    ensemble, consistency : bool
+        See `geo.ensemble` and `geo.consistency`.
+    """
+
+    model: ModelSource
+    scale: int = 4
+    precision: str = "float32"
+    ensemble: bool = False
+    consistency: bool = False
+
+
+@lru_cache(maxsize=8)
+def load_upsampler(request: UpsamplerRequest) -> Upsampler:
+    """The function that upsamples, made once in each process."""
+    from geo.consistency import ConsistentUpsampler
+    from geo.ensemble import EnsembleUpsampler
+    from geo.upsampler import BuiltinUpsampler
+
+    upsampler: Upsampler
+    if request.model.folder is None:
+        upsampler = BuiltinUpsampler(request.model.uri, request.scale)  # type: ignore[arg-type]  # checked by find_model
+    else:
+        from models.predict import Predictor
+
+        # One thread of torch, since blocks already run side by side on all cores.
+        upsampler = Predictor.load(request.model.folder, precision=request.precision, threads=1)
+    if request.ensemble:
+        upsampler = EnsembleUpsampler(upsampler)
+    if request.consistency:
+        upsampler = ConsistentUpsampler(upsampler)
+    return upsampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOutcome:
+    """What became of a block.
+
+    Parameters
+    ----------
+    index : int
+    error : str or None
+        Why it failed.
+    disk : bool
+        It failed because the disk does not take it; so would all others.
+    seconds : dict of str to float
+        Spent reading, inferring, writing.
+    """
+
+    index: int
+    error: str | None = None
+    disk: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    plan: UpscalePlan
+    blocks: tuple[int, ...]
+    request: UpsamplerRequest
+
+
+def _run_task(task: _Task) -> list[BlockOutcome]:
+    return [_run_one(task, index) for index in task.blocks]
+
+
+def _run_one(task: _Task, index: int) -> BlockOutcome:
+    from geo.errors import GeoError
+    from geo.upscale import run_block
+    from models.errors import ModelError
+
+    try:
+        result = run_block(task.plan, task.plan.blocks[index], load_upsampler(task.request))
+    except (GeoError, ModelError) as error:
+        disk = error.facts.get("cause") == "disk"
+        return BlockOutcome(index=index, error=error.message, disk=disk)
+    seconds = {"read": result.read_s, "infer": result.infer_s, "write": result.write_s}
+    return BlockOutcome(index=index, seconds=seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkDone:
+    """What a run of blocks came to.
+
+    Parameters
+    ----------
+    done_before : int
+    seconds : dict of str to float
+        Of all workers together, spent reading, inferring, writing.
+    """
+
+    done_before: int
+    seconds: dict[str, float]
+
+
+def run_blocks(
+    plan: UpscalePlan,
+    request: UpsamplerRequest,
+    *,
+    workers: int | None = None,
+    restart: bool = False,
+    tell: Callable[[float], None] | None = None,
+) -> WorkDone:
+    """Run the blocks that are not done.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Told now and then how far the work is, 0 to 1.
+
+    Raises
+    ------
+    FlowError
+        When blocks failed; all others are done by then. When the disk is full or the cluster
+        stays away; what was finished is kept.
+    """
+    from geo.upscale import begin
+
+    beginning = begin(plan, restart=restart)
+    if beginning.state == "discarded":
+        say("upscale: source, model or settings are not those of the work found here; anew")
+    if beginning.finished:
+        say(f"upscale: going on; {len(beginning.finished)} blocks are done already")
+    book = _Book(plan, len(beginning.finished), tell)
+    while todo := book.todo():
+        try:
+            with dask_client(workers) as client:
+                tasks = (_Task(plan=plan, blocks=b, request=request) for b in _shared(todo, plan))
+                for outcomes in run_all(client, _run_task, tasks):
+                    book.take(outcomes)
+        except ClusterLostError as error:
+            book.wait(error)
+    book.close()
+    return WorkDone(done_before=len(beginning.finished), seconds=book.seconds)
+
+
+def _shared(todo: Sequence[int], plan: UpscalePlan) -> Iterator[tuple[int, ...]]:
+    """Blocks of one task: enough pixels to dwarf Dask's bookkeeping."""
+    pixels = (plan.block_lr_px * plan.upsampler.scale) ** 2
+    size = max(1, 2_000_000 // pixels)
+    for start in range(0, len(todo), size):
+        yield tuple(todo[start : start + size])
+
+
+class _Book:
+    """Keeps what blocks came to, and decides when to give up."""
+
+    def __init__(self, plan: UpscalePlan, done: int, tell: Callable[[float], None] | None) -> None:
+        self._plan = plan
+        self._total = len(plan.blocks)
+        self._done = done
+        self._failures: dict[int, str] = {}
+        self._progress = Progress("upscale", self._total - done, "blocks")
+        self._tell = tell
+        self._last_at = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def todo(self) -> list[int]:
+        """Blocks that are neither done nor failed, by what is on the disk."""
+        from geo.upscale import finished_blocks
+
+        finished = finished_blocks(self._plan)
+        return [
+            index
+            for index in range(self._total)
+            if index not in finished and index not in self._failures
+        ]
+
+    def take(self, outcomes: Sequence[BlockOutcome]) -> None:
+        for outcome in outcomes:
+            self._last_at = time.monotonic()
+            self._progress.add()
+            if outcome.error is None:
+                self._done += 1
+                for name, seconds in outcome.seconds.items():
+                    self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+                continue
+            if outcome.disk:
+                raise FlowError(outcome.error)
+            say(f"upscale: block {outcome.index} failed: {outcome.error}")
+            self._failures[outcome.index] = outcome.error
+            if len(self._failures) >= _MOST_FAILURES:
+                self.close()
+        if self._tell is not None:
+            self._tell(self._done / self._total)
+
+    def wait(self, error: ClusterLostError) -> None:
+        """Give a lost cluster time to come back."""
+        if read_surroundings().dask_scheduler is None:
+            raise FlowError(f"the local Dask cluster failed: {error}") from error
+        if time.monotonic() - self._last_at > _PATIENCE_S:
+            raise FlowError(
+                f"{error}; finished blocks are kept, so run again when the cluster is back"
+            ) from error
+        say(f"upscale: {error}; waiting for it")
+        time.sleep(_PAUSE_S)
+
+    def close(self) -> None:
+        """Raise if blocks failed."""
+        if not self._failures:
+            return
+        shown = sorted(self._failures.items())[:5]
+        listed = "; ".join(f"block {index}: {text}" for index, text in shown)
+        more = f" and {len(self._failures) - 5} more" if len(self._failures) > 5 else ""
+        raise FlowError(
+            f"{len(self._failures)} of {self._total} blocks failed ({listed}{more}); the others "
+            "are kept, so run again when the cause is gone"
+        )

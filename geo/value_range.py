@@ -1,0 +1,55 @@
+"""A glance at the values of a region, to tell imagery of one radiometry from another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geo.quality import type_maximum
+from geo.region_source import RegionSource
+
+_PLACES, _WINDOW_PX = 4, 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSample:
+    """What was seen.
+
+    Parameters
+    ----------
+    median : float
+        Of all bands of valid pixels, DN.
+    largest_possible : float or None
+        The largest number of an integer type.
+    """
+
+    median: float
+    largest_possible: float | None
+
+
+def sample_values(source: RegionSource) -> ValueSample | None:
+    """Look at small windows spread over a region; None where all of them are hole.
+
+    Raises
+    ------
+    SourceError
+        If the first windows cannot be read.
+    """
+    height, width = source.geobox.shape
+    found = []
+    for top in _spread(height):
+        for left in _spread(width):
+            rows = slice(top, min(height, top + _WINDOW_PX))
+            cols = slice(left, min(width, left + _WINDOW_PX))
+            pixels = source.read(rows, cols)
+            found.append(pixels.data[:, pixels.valid].ravel())
+    values = np.concatenate(found)
+    if not values.size:
+        return None
+    return ValueSample(median=float(np.median(values)), largest_possible=type_maximum(source.dtype))
+
+
+def _spread(length: int) -> list[int]:
+    last = max(0, length - _WINDOW_PX)
+    return sorted({round(last * (i + 0.5) / _PLACES) for i in range(_PLACES)})
