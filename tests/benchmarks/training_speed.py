@@ -44,7 +44,7 @@ BANDS, SCALE, LR, PAIRS = ("red", "green", "blue"), 4, 32, 512
 TURNS, STEPS = 2, {"content": 2400, "adversarial": 600}
 WARMUP = 100  # steps
 STARTING = 0.3  # share of steps in which a worker still imports and connects to its tracker
-PEER_STEPS, PEER_TURNS = 60, 2
+PEER_STEPS, PEER_TURNS = 40, 2
 _ROOT = Path(__file__).resolve().parents[2]
 
 Write = Callable[[str], None]
@@ -198,7 +198,7 @@ def _against_peer(write: Write, folder: Path, pairs: list[PairData]) -> None:
     write("|---|---|---|---|---|")
     for phase in STEPS:
         generator = {"name": "srresnet"}
-        config = _config(phase, STEPS[phase], generator=generator, discriminator_steps=1)
+        config = _config(phase, 3 * PEER_STEPS, generator=generator, log_every=20)
         mine, theirs, mixed = 0.0, {"steps_per_s": 0.0}, {"steps_per_s": 0.0}
         for turn in range(PEER_TURNS):
             mine = max(mine, _trainer(config, phase, pairs, folder / f"peer-{phase}{turn}")[0])
