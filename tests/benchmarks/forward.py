@@ -33,7 +33,7 @@ PRECISIONS = ("float32", "bfloat16")
 SCALE, RANGE = 4, 10_000.0
 BANDS = ("red", "green", "blue", "nir")
 LEAST_S, LEAST_ROUNDS = 6.0, 3  # of measuring a row
-SIDE_BY_SIDE_S = 6.0
+SIDE_BY_SIDE_S, READY_S = 6.0, 8.0
 
 Write = Callable[[str], None]
 Work = Callable[[], object]
@@ -202,7 +202,7 @@ def _seconds(ways: dict[str, Work]) -> list[float]:
 def _together(pool: Executor, count: int, job: tuple[Path, int, str], *, threads: int) -> float:
     """Output Mpx/s of so many workers side by side."""
     with pool:
-        begin = time.time() + (6.0 if isinstance(pool, ProcessPoolExecutor) else 1.0)
+        begin = time.time() + READY_S
         futures = [pool.submit(_keep_busy, job, threads, begin) for _ in range(count)]
         return sum(future.result() for future in futures)
 
@@ -218,8 +218,7 @@ def _keep_busy(job: tuple[Path, int, str], threads: int, begin: float) -> float:
     while (spent := time.time() - begin) < SIDE_BY_SIDE_S:
         work()
         done += 1
-    # The last block counts for the part of it that lies within the time.
-    return done * (block * SCALE) ** 2 / 1e6 / max(spent, time.time() - begin)
+    return done * (block * SCALE) ** 2 / 1e6 / spent
 
 
 def _cells(rates: Iterable[float]) -> str:
