@@ -155,6 +155,12 @@ def finish_region(
     from geo.upscale import finish, provenance
 
     shares = provenance(planned.plan)
-    finish(planned.plan, planned.tags)
+    tags = dict(planned.tags)
+    if used := upscale_region.scenes_used(planned.region.scenes, shares):
+        tags |= {
+            "SKYSCALE_ITEM": ",".join(scene.id for scene in used),
+            "SKYSCALE_TIME": used[0].time.isoformat(),
+        }
+    finish(planned.plan, tags)
     item = upscale_region.write_item(planned, config, shares)
     return shares, None if item is None else str(item)

@@ -16,6 +16,7 @@ from flows.upscale_work import UpsamplerRequest, load_upsampler
 
 if TYPE_CHECKING:
     from flows.upscale import UpscaleFlowConfig
+    from geo.catalog.scene import Scene
     from geo.region_query import Region, RegionQuery
     from geo.upscale import UpscalePlan
 
@@ -175,6 +176,18 @@ def _check_values(region: Region, model: ModelSource, plan: UpscalePlan) -> None
         )
 
 
+def scenes_used(scenes: Sequence[Scene], shares: Sequence[Mapping[str, Any]]) -> list[Scene]:
+    """Those that have pixels in the output: a mosaic may hold scenes that others hide wholly.
+
+    Parameters
+    ----------
+    shares : sequence of mapping
+        Of a mosaic, see `geo.upscale.provenance`; empty for anything else.
+    """
+    hidden = {share["id"] for share in shares if not share["pixels"]}
+    return [scene for scene in scenes if scene.id not in hidden]
+
+
 def write_item(
     planned: PlannedRegion, config: UpscaleFlowConfig, shares: Sequence[Mapping[str, Any]]
 ) -> Path | None:
@@ -182,7 +195,7 @@ def write_item(
     from geo.region_item import ItemSource, RegionModel, describe_region, write_region_item
 
     plan, model = planned.plan, planned.request.model
-    if not planned.region.scenes:
+    if not scenes_used(planned.region.scenes, shares):
         say("upscale: no STAC item, for the source tells no date")
         return None
     sources = [
@@ -192,7 +205,7 @@ def write_item(
             title=scene.id,
             properties=scene.properties,
         )
-        for scene in planned.region.scenes
+        for scene in scenes_used(planned.region.scenes, shares)
     ]
     output = Path(plan.output)
     item = describe_region(
