@@ -65,7 +65,11 @@ def upscale(
     ] = False,
     consistency: Annotated[
         bool,
-        typer.Option("--consistency", help="Make the mean over each LR pixel equal the LR image."),
+        typer.Option(
+            "--consistency",
+            help="Make the mean over each LR pixel equal the LR image; costs PSNR where the sensor "
+            "blurs beyond its pixel.",
+        ),
     ] = False,
     dtype: Annotated[
         str | None, typer.Option(help="Of the output: uint8, int8, uint16, int16 or float32.")
