@@ -57,6 +57,12 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
         )
 
 
+def whole(name: str, value: object) -> None:
+    """Refuse what is not an integer, which JSON and TOML may hold where one is wanted."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name} must be a whole number, got {value!r}", name=name, value=value)
+
+
 def at_least(name: str, value: int, least: int) -> None:
     """Refuse a number below the least."""
     if value < least:

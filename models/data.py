@@ -169,7 +169,7 @@ class PairSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A mini-batch as it is stored; `models.step.Tensors` makes reflectance of it.
+    """A mini-batch as it is stored; `models.tensors.Tensors` makes reflectance of it.
 
     On a CPU, what makes mini-batches takes its time from the training step, and more than its own.
     So only what has to be done pair by pair is done here.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import inspect
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +29,8 @@ _BUFFERS_STAY: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers": False
 }
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# A rank that was asked to stop saves itself within this; one that hangs does not.
+_LAST_WORDS_S = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,7 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+    _wrapped: list[DistributedDataParallel] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def leads(self) -> bool:
@@ -56,12 +62,25 @@ class Ranks:
         """
         if self.world == 1:
             return network
-        return DistributedDataParallel(
+        wrapped = DistributedDataParallel(
             network,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             find_unused_parameters=partly,
             **_BUFFERS_STAY,
         )
+        self._wrapped.append(wrapped)
+        return wrapped
+
+    def let_go(self) -> None:
+        """Take the group out of the hands of all wrapped networks, which train no more.
+
+        The last of them would destroy it while it holds the interpreter's lock, and wait for a
+        thread of gloo's that waits for that lock (seen with torch 2.13: a rank that never ends).
+        """
+        for network in self._wrapped:
+            network.reducer = None  # type: ignore[assignment]  # never looked at again
+            network.logger = None
+        self._wrapped.clear()
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over ranks, in place."""
@@ -104,9 +123,11 @@ def ranks(device: str = "auto") -> Iterator[Ranks]:
         timeout=_PATIENCE,
         device_id=mine if mine.type == "cuda" else None,
     )
+    here = Ranks(rank=distributed.get_rank(), world=distributed.get_world_size(), device=mine)
     try:
-        yield Ranks(rank=distributed.get_rank(), world=distributed.get_world_size(), device=mine)
+        yield here
     finally:
+        here.let_go()
         distributed.destroy_process_group()
 
 
@@ -153,6 +174,18 @@ def _computes_bfloat16(device: torch.device) -> bool:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process when torchrun dies, which otherwise leaves it training."""
+    """Have this process end when torchrun dies, which otherwise leaves it training.
+
+    Linux asks it to stop; where it cannot hear that, waiting for ranks that are gone, it ends.
+    """
+    parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_end_as_orphan, args=(parent,), name="orphan", daemon=True).start()
+
+
+def _end_as_orphan(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(_LAST_WORDS_S)
+    os._exit(1)

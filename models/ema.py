@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +35,11 @@ class EMA(Generic[_Network]):
         # At once: on a CPU, calls for one tensor after the other took a thirtieth of all time.
         now: list[torch.Tensor] = list(network.parameters())
         torch._foreach_lerp_(self._means, now, 1 - decay)
+
+    def begin_at(self, network: _Network) -> None:
+        """Take over weights that are worth keeping, as a mean over many updates."""
+        self.network.load_state_dict(network.state_dict())
+        self.updates = math.ceil(10 * self.decay / max(1 - self.decay, 1e-6))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -90,10 +90,8 @@ class Engine:
             yield place, phases[..., edge : phases.shape[3] - edge]
 
     def _load(self, lr: npt.NDArray[Any]) -> Tensor:
-        """Change type and layout in one copy."""
-        image = torch.empty(lr.shape, memory_format=torch.channels_last)
-        image.numpy()[...] = lr
-        return image.to(self._device)
+        """The image where it is, if it can be taken so: the stream lays out a strip at a time."""
+        return torch.from_numpy(np.ascontiguousarray(lr, np.float32)).to(self._device)
 
     @torch.inference_mode()
     def _store(self, phases: Tensor, strip: npt.NDArray[np.float32]) -> None:

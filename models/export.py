@@ -21,7 +21,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from models.config_checks import from_dict
+from models.config_checks import from_dict, positive, whole
 from models.config_networks import GeneratorConfig
 from models.errors import ConfigError, ExportError
 from models.generators.base import Generator
@@ -30,6 +30,7 @@ from models.generators.registry import build_generator
 FORMAT = 1
 WEIGHTS = "generator.safetensors"
 CARD = "generator.json"
+_REMEDY = "take both files as they were written together"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,11 @@ class GeneratorCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "halo"):
+            whole(name, getattr(self, name))
+        positive("data_range", self.data_range)
 
     @property
     def name(self) -> str:
@@ -129,6 +135,8 @@ def load_card(folder: Path) -> GeneratorCard:
     values = {key: value for key, value in values.items() if key in known}
     try:
         values["architecture"] = from_dict(GeneratorConfig, values["architecture"])
+        if not isinstance(values["bands"], list):
+            raise ConfigError(f"bands must be a list of names, got {values['bands']!r}")
         values["bands"] = tuple(str(band) for band in values["bands"])
         values["data_range"] = float(values["data_range"])
         return GeneratorCard(**values)
@@ -178,21 +186,25 @@ def _check(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     if missing or extra:
         raise ExportError(
-            f"{path} does not fit its architecture: "
+            f"{path} does not fit the architecture and scale in {CARD}: "
             f"missing {', '.join(missing) or 'nothing'}, "
-            f"unexpected {', '.join(extra) or 'nothing'}",
+            f"unexpected {', '.join(extra) or 'nothing'}; {_REMEDY}",
             missing=missing,
             extra=extra,
         )
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
             raise ExportError(
-                f"{path}: {name} has shape {tuple(found[name].shape)}, "
-                f"its architecture wants {tuple(tensor.shape)}",
+                f"{path}: {name} has shape {tuple(found[name].shape)}, the architecture and scale "
+                f"in {CARD} want {tuple(tensor.shape)}; {_REMEDY}",
                 name=name,
             )
         if not torch.isfinite(found[name]).all():
-            raise ExportError(f"{path}: {name} holds values that are not finite", name=name)
+            raise ExportError(
+                f"{path}: {name} holds values that are not finite; wanted a generator whose "
+                "training went well, so take another version or train it again",
+                name=name,
+            )
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -105,16 +105,20 @@ class _Run:
             for source in layer.sources:
                 ends[source] = max(ends.get(source, 0), min(below, self._heights[source]))
         entry = self._entry
-        self._held[entry] = self._image[:, :, self._start[entry] : ends[entry]]
+        rows = self._image[:, :, self._start[entry] : ends[entry]]
+        self._held[entry] = rows.contiguous(memory_format=torch.channels_last)
         self._done[entry] = ends[entry]
         for layer in self._layers:
             end = -(-ends[layer.name] // layer.factor) * layer.factor
             if end > self._done[layer.name]:
                 self._held[layer.name] = self._extended(layer, end)
                 self._done[layer.name] = end
+            for source in layer.sources:
+                if self._users[source][-1] is layer:
+                    self._forget(source)
         out = self._held[self._output]
         assert out is not None
-        self._forget()
+        self._forget(self._output)
         return out
 
     def _extended(self, layer: Layer, end: int) -> Tensor:
@@ -145,12 +149,16 @@ class _Run:
         assert held is not None
         return held[:, :, first - start : stop - start]
 
-    def _forget(self) -> None:
-        """Keep of each layer what the next strip looks at."""
-        for name, held in self._held.items():
-            done, start = self._done[name], self._start[name]
-            wanted = (user.first_needed(self._done[user.name]) for user in self._users[name])
-            first = max(min(wanted, default=done), start)
-            if held is not None:
-                self._held[name] = held[:, :, first - start :] if first < done else None
-            self._start[name] = first
+    def _forget(self, name: str) -> None:
+        """Keep of a layer, whose users have all run, what the next strip looks at."""
+        held, done, start = self._held[name], self._done[name], self._start[name]
+        wanted = (user.first_needed(self._done[user.name]) for user in self._users[name])
+        first = max(min(wanted, default=done), start)
+        if held is not None:
+            # A copy of the few rows lets the memory of all go, to be the next layer's while it
+            # still lies in the caches. The image has its rows anyway.
+            kept = held[:, :, first - start :] if first < done and name != self._entry else None
+            self._held[name] = (
+                None if kept is None else kept.clone(memory_format=torch.channels_last)
+            )
+        self._start[name] = first

@@ -36,7 +36,9 @@ from models.predict import upsample
 from models.prefetch import Prefetcher
 from models.quality import psnr_of
 from models.selection import Choice, Selection, Weights, choose
-from models.step import Learner, Tensors
+from models.start import Start, load_start
+from models.step import Learner
+from models.tensors import Tensors
 
 _SAMPLES = 4
 # What of each point between faithful and sharp is worth telling.
@@ -58,6 +60,8 @@ class Run:
     listener : Listener
     weights : array or None
         How often to show each training pair.
+    start_from : Start or None
+        A generator to begin with, instead of with bicubic.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Run:
         folder: Path,
         listener: Listener,
         weights: npt.NDArray[np.float64] | None,
+        start_from: Start | None = None,
     ) -> None:
         chip = check_pairs(train_pairs, spec, what="training")
         check_pairs(val_pairs, spec, what="validation")
@@ -83,6 +88,7 @@ class Run:
         self._val_pairs = val_pairs
         self._score = score
         self._checkpoints = folder / "checkpoints"
+        self._start_from = start_from
         self._listener = listener
         self._watch = Watch(config.health)
         self._dtype = pick_dtype(config.precision, here.device)
@@ -107,6 +113,8 @@ class Run:
         """Begin, or go on where the newest checkpoint says."""
         state = load_newest(self._checkpoints)
         if state is None:
+            if self._start_from is not None:
+                self.learner.start_as(load_start(self._start_from, self.config, self.spec))
             return
         if not resume:
             raise TrainingError(
@@ -124,6 +132,8 @@ class Run:
     def go(self, stop: Callable[[], bool]) -> None:
         """Train until both phases are over or someone asks to stop."""
         if self.clock.step == 0:
+            if self._start_from is not None:  # what it begins with may stay the best
+                self._pause(validate=True, checkpoint=False)
             self._save()  # where a run that falls ill at once goes back to
         while True:
             with Prefetcher(self._make, self.clock.batches) as batches:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import write_whole
-from models.quality import is_consistent, psnr_of
+from models.quality import is_consistent, is_correct, psnr_of
 
 Weights = dict[str, Tensor]
 Scores = Mapping[str, float]
@@ -149,8 +149,9 @@ def choose(
     Returns
     -------
     Choice or None
-        None where nothing was validated. Never one with more power at fine scales than reality, or
-        less consistent with its input than bicubic upsampling, if there is another.
+        None where nothing was validated. Never one with more power at fine scales than reality,
+        less consistent with its input than bicubic upsampling, or of which less is right than of
+        bicubic, if there is another.
     """
     faithful, sharp = selection.faithful, selection.sharp
     if faithful is None or sharp is None or not math.isfinite(psnr_of(faithful.scores)):
@@ -165,8 +166,8 @@ def choose(
         if share not in known:
             known[share] = score(selection.blend(share))
         scores = known[share]
-        in_bounds = scores.get("hf_power_ratio", 0.0) <= 1 and is_consistent(scores)
-        return psnr_of(scores) >= least and in_bounds
+        in_bounds = is_consistent(scores) and is_correct(scores)
+        return in_bounds and scores.get("hf_power_ratio", 0.0) <= 1 and psnr_of(scores) >= least
 
     low, high = 0.0, 1.0
     for share in _GRID:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from models.balance import READ_EVERY, Balance
 from models.config import TrainConfig
 from models.content_losses import build_losses, feature_matching, lattice
-from models.data import Batch
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
 from models.diversity import diversity
@@ -21,67 +19,10 @@ from models.ema import EMA
 from models.generators.base import Generator
 from models.objectives import OBJECTIVES
 from models.penalties import half_squared_gradients
+from models.tensors import Tensors
 from models.unroll import unroll
 
 Metrics = dict[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tensors:
-    """A mini-batch where the networks are."""
-
-    lr: Tensor  # [n, C, p, p]
-    hr: Tensor  # [n, C, s*p, s*p], 0 where not valid
-    valid: Tensor  # [n, 1, s*p, s*p], 1 or 0
-    shift: tuple[int, int]
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> Tensors:
-        """Move a mini-batch, as reflectance; channels-last, which convolutions like better."""
-
-        def moved(stored: Any) -> Tensor:
-            here = torch.from_numpy(stored)
-            if device.type == "cuda":
-                here = here.pin_memory()
-            there = here.to(device, non_blocking=True).float()
-            if batch.swapped:
-                there = there.transpose(2, 3)
-            return there.contiguous(memory_format=torch.channels_last)
-
-        return cls(
-            lr=moved(batch.lr).div_(batch.data_range),
-            hr=moved(batch.hr).div_(batch.data_range),
-            valid=moved(batch.valid),
-            shift=batch.shift,
-        )
-
-    def for_discriminator(self, images: Tensor) -> Tensor:
-        """Images [n, C, s*p, s*p] as it sees them: valid pixels only, rolled at random.
-
-        Patches lie on the LR grid and strided convolutions look harder at some pixels than at
-        others. Unrolled, the two keep step and print a lattice of period `scale` on flat ground:
-        0.43 DN of 255 instead of 0.22 in a trial where real imagery had 0.21.
-        """
-        return torch.roll(images * self.valid, self.shift, dims=(2, 3))
-
-    def pieces(self, count: int) -> list[Tensors]:
-        """The mini-batch in equal parts."""
-        if count == 1:
-            return [self]
-        parts = (getattr(self, item.name).chunk(count) for item in fields(self)[:3])
-        return [
-            Tensors(lr=lr, hr=hr, valid=valid, shift=self.shift)
-            for lr, hr, valid in zip(*parts, strict=True)
-        ]
-
-    def coarser(self, factor: int) -> Tensors:
-        """With the HR image reduced by area, valid where all of its pixels are."""
-        if factor == 1:
-            return self
-        pool = nn.functional.avg_pool2d
-        valid = (pool(self.valid, factor) == 1).float()
-        return Tensors(lr=self.lr, hr=pool(self.hr, factor) * valid, valid=valid, shift=self.shift)
-
 
 Growth = tuple[int, float]
 """Scale that the generator works at, and how far that is faded in."""
@@ -132,6 +73,13 @@ class Learner:
         self.balance = Balance()
         self._discriminator_updates = 0
         self._told = torch.zeros(2, device=ranks.device)  # accuracy and loss since last read
+
+    def start_as(self, exported: Generator) -> None:
+        """Let the generator and its mean begin as one that is trained; the rest begins anew."""
+        self.generator.start_as(exported)
+        self.ema.begin_at(self.generator)
+        # Both networks see the imagery in the units that the generator has learned in.
+        self.discriminator.standardise.load_state_dict(self.generator.standardise.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -23,6 +23,7 @@ from models.export import GeneratorCard, save_generator
 from models.listener import Listener, Silent
 from models.run import Run
 from models.sampler import balanced_weights
+from models.start import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     store_version: str | None = None,
     store_digest: str | None = None,
+    start_from: Start | None = None,
 ) -> TrainResult:
     """Train a generator on pairs and export it.
 
@@ -88,11 +90,17 @@ def train(
         Asked before each step (on rank 0); once true, the run saves itself and returns.
     store_version, store_digest : str, optional
         Of the pair store, for the record.
+    start_from : Start, optional
+        An exported generator that this one begins as; the discriminator begins anew. A
+        resumed run reads it no more.
 
     Raises
     ------
     ConfigError
-        When categories are to be balanced and `groups` are not given.
+        When categories are to be balanced and `groups` are not given; when `start_from` holds
+        another network than `config` says, or one for other imagery than `spec` says.
+    ExportError
+        When `start_from` holds no generator, a damaged one, or another one.
     DataError
         When the pairs are not what `spec` says, or too few, or `groups` are not one for each;
         before anything starts.
@@ -114,6 +122,7 @@ def train(
             folder,
             listener or Silent(),
             weights,
+            start_from,
         )
         run.start(resume)
         run.go(stop or (lambda: False))

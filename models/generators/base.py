@@ -67,6 +67,16 @@ class Generator(nn.Module):
         """The same function in the form in which it is used, without what only training needs."""
         return self
 
+    def start_as(self, exported: Generator) -> None:
+        """Become the function that `exported` is, to be trained further: `for_export` undone.
+
+        Parameters
+        ----------
+        exported : Generator
+            Of the same kind, size, bands and scale, as it was exported.
+        """
+        self.load_state_dict(exported.state_dict())
+
     @property
     def halo(self) -> int:
         """How far in LR pixels an output pixel looks around its own LR pixel."""

@@ -55,6 +55,22 @@ class BranchedConv(nn.Module):
         conv.bias.copy_(bias)  # type: ignore[union-attr]
         return conv
 
+    @torch.no_grad()
+    def unfold(self, conv: nn.Conv2d) -> None:
+        """Take the form of a single convolution: `folded` gives it back, but for rounding.
+
+        Of all middle convolutions that do it, the one nearest to the present random weights, so
+        that the branches differ as they do at the start of a training.
+        """
+        missing = conv.weight.double() - self.folded().weight.double()
+        # Products with what comes before and after are undone by their pseudo-inverses, for they
+        # have more planes inside than outside.
+        before = torch.linalg.pinv(self.expand.weight[..., 0, 0].double())  # [inputs, wide_in]
+        after = torch.linalg.pinv(self.reduce.weight[..., 0, 0].double())  # [wide_out, outputs]
+        change = torch.einsum("ba,adkl,dc->bckl", after, missing, before)
+        self.middle.weight += change.to(self.middle.weight)
+        self.reduce.bias += conv.bias - self.folded().bias  # type: ignore[operator]  # all have one
+
 
 class AttentionBlock(nn.Module):
     """Three convolutions; what they find also tells where it matters, without further weights."""
@@ -126,6 +142,15 @@ class SPAN(Generator):
                 state |= {f"{name}.{k}": v for k, v in module.folded().state_dict().items()}
         fused.load_state_dict(state)
         return fused.to(self.standardise.spread.device).eval().requires_grad_(False)
+
+    def start_as(self, exported: Generator) -> None:
+        """See `Generator.start_as`; branches are made that come to the same."""
+        state = exported.state_dict()
+        branched = {n: m for n, m in self.named_modules() if isinstance(m, BranchedConv)}
+        for name, module in branched.items():
+            module.unfold(exported.get_submodule(name))  # type: ignore[arg-type]  # folded there
+        ours = self.state_dict()
+        self.load_state_dict({name: state.get(name, value) for name, value in ours.items()})
 
 
 def _conv(inputs: int, outputs: int, *, fused: bool) -> nn.Module:
