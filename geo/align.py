@@ -13,10 +13,12 @@ from odc.geo.geobox import GeoBox
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Mask
+from geo.colour_fit import ColourFit
 from geo.ground import GroundWindow, read_ground
-from geo.harmonise import ColourFit, HarmoniseRules, estimate_noise, fit_colours
+from geo.harmonise import HarmoniseRules, fit_colours
 from geo.raster_io import Pixels, Source
 from geo.registration import SceneShift, Unregistered, register
+from geo.sensor import estimate_noise
 from geo.views import View, ViewReader, spread, spread_closely
 
 # So many pixels tell gains and offsets as well as all of them.

@@ -9,9 +9,10 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 
+from geo.colour_fit import ColourFit
 from geo.coregister import RegistrationRules
 from geo.errors import GridError
-from geo.harmonise import ColourFit, HarmoniseRules
+from geo.harmonise import HarmoniseRules
 from geo.raster_io import Pixels, Source
 from geo.registration import FieldRules
 from geo.shift_field import ShiftField

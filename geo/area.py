@@ -117,6 +117,9 @@ def area_mask(
         Of the grid.
     """
     inside = np.zeros((rows.stop - rows.start, cols.stop - cols.start), dtype=np.bool_)
+    # A copy of our own: GEOS crashes where two threads use one geometry that is prepared, and the
+    # area is that of all blocks. https://github.com/libgeos/geos/issues/825
+    area = shapely.from_wkb(shapely.to_wkb(area))
     shapely.prepare(area)
     for cell in cells_over(grid, rows, cols):
         outline = cell.geobox.extent.geom

@@ -2,6 +2,8 @@
 
 Payload first, then an index of what lies where with checksums, then a trailer. No fsync: what a
 power cut takes away is found by the checksums when the file is read, and the block is done again.
+
+When tiles have been moved to the region's own file, the block's file tells where they lie there.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import struct
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +20,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-_MAGIC = b"skytiles"
+_MAGIC, _MAGIC_MOVED = b"skytiles", b"skymoved"
 _TRAILER = struct.Struct("<QQI8s")  # where the index begins, entries, its checksum
 INDEX_DTYPE = np.dtype(
     [
@@ -48,10 +51,37 @@ class DamagedFileError(OSError):
     block: int | None = None
 
 
+@dataclass(frozen=True)
+class BlockIndex:
+    """What a block has, and where.
+
+    Parameters
+    ----------
+    entries : array of `INDEX_DTYPE`
+    moved : bool
+        Tiles lie in the region's own file, at the offsets that are given; pieces of other kinds
+        still in the block's.
+    """
+
+    entries: npt.NDArray[np.void]
+    moved: bool
+
+
 def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
     """Write a file of tiles; it appears under its name when it is whole."""
+    _write(path, pieces, [], _MAGIC)
+
+
+def write_moved(path: Path, moved: npt.NDArray[np.void], pieces: Iterable[Piece]) -> None:
+    """Replace a block's file by one that tells where its tiles have gone, and holds the rest."""
+    _write(path, pieces, moved.tolist(), _MAGIC_MOVED)
+
+
+def _write(
+    path: Path, pieces: Iterable[Piece], entries: list[tuple[int, ...]], magic: bytes
+) -> None:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    entries, offset = [], 0
+    offset = 0
     try:
         with partial.open("wb") as file:
             for kind, level, row, col, content in pieces:
@@ -61,14 +91,14 @@ def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
                 offset += len(content)
             index = np.array(entries, INDEX_DTYPE).tobytes()
             file.write(index)
-            file.write(_TRAILER.pack(offset, len(entries), google_crc32c.value(index), _MAGIC))
+            file.write(_TRAILER.pack(offset, len(entries), google_crc32c.value(index), magic))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def read_index(path: Path) -> npt.NDArray[np.void]:
-    """Entries of a file of tiles, as `INDEX_DTYPE`.
+def read_index(path: Path) -> BlockIndex:
+    """What a file of tiles holds.
 
     Raises
     ------
@@ -80,7 +110,7 @@ def read_index(path: Path) -> npt.NDArray[np.void]:
             file.seek(-_TRAILER.size, os.SEEK_END)
             start, count, crc, magic = _TRAILER.unpack(file.read())
             if (
-                magic != _MAGIC
+                magic not in (_MAGIC, _MAGIC_MOVED)
                 or file.tell() != start + count * INDEX_DTYPE.itemsize + _TRAILER.size
             ):
                 raise DamagedFileError(f"{path} is cut off or overwritten")
@@ -90,7 +120,7 @@ def read_index(path: Path) -> npt.NDArray[np.void]:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error
     if google_crc32c.value(index) != crc:
         raise DamagedFileError(f"{path} is damaged")
-    return np.frombuffer(index, INDEX_DTYPE)
+    return BlockIndex(np.frombuffer(index, INDEX_DTYPE), magic == _MAGIC_MOVED)
 
 
 def read_run(file: BinaryIO, entries: npt.NDArray[np.void]) -> Iterator[bytes]:

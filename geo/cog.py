@@ -11,30 +11,29 @@ Layout: Open Geospatial Consortium, "Cloud Optimized GeoTIFF", 21-026, 2023.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
-from geo.block_file import DamagedFileError, Piece, write_pieces
-from geo.cog_layout import COARSE, IMAGE, MASK, CogGrid, cog_directories, copy_tiles, tile_tables
-from geo.cog_overviews import write_coarse_levels
-from geo.durable import sync_folder
-from geo.errors import UpscaleError
-from geo.overviews import halve
+from geo.block_file import Piece, write_pieces
+from geo.cog_finish import finish_cog
+from geo.cog_header import IMAGE, MASK
+from geo.cog_layout import COARSE, CogGrid
+from geo.cog_mover import CogMover
 from geo.raster_profile import RasterProfile
-from geo.region_sink import json_number
+from geo.read_back import ReadBack, read_back_cog
+from geo.region_sink import check_blocks, json_number
 from geo.tiff_tiles import Compression, TileCodec, compress
-from geo.tiling import Block
+from geo.tile_rows import RowsKept, chain, emptied
+from geo.tiling import Block, stretch_mask
 
 TILE_PX = 512
+# A file of fewer bytes, uncompressed, is put together in no time.
+_WORTH_MOVING = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +59,7 @@ class CogSink:
     tile_px: int = TILE_PX
 
     def __post_init__(self) -> None:
-        if self.block_lr_px % self.block_multiple_lr_px:
-            raise ValueError(
-                f"block_lr_px is {self.block_lr_px}; wanted a multiple of "
-                f"{self.block_multiple_lr_px}, whole tiles of {self.tile_px} px"
-            )
+        check_blocks(self.block_lr_px, self.block_multiple_lr_px, self.tile_px)
 
     @property
     def block_multiple_lr_px(self) -> int:
@@ -105,55 +100,47 @@ class CogSink:
         self,
         folder: Path,
         block: Block,
-        pixels: npt.NDArray[Any] | None,
+        strips: Iterable[npt.NDArray[Any]] | None,
         valid: npt.NDArray[np.bool_],
     ) -> None:
         """Write a block's tiles; see `RegionSink`."""
         path = folder / "blocks" / str(block.index)
-        write_pieces(path, () if pixels is None else self._pieces(block, pixels, valid))
+        write_pieces(path, () if strips is None else self._pieces(block, strips, valid))
 
     def finish(self, folder: Path, output: Path, tags: Mapping[str, str]) -> Path:
         """Put the file together and under its name; see `RegionSink`."""
-        whole = folder / "whole.tif"
-        try:
-            self._put_together(folder, whole, tags)
-            _check(whole, self.grid)
-            whole.replace(output)
-            sync_folder(output.parent)
-        except DamagedFileError as error:
-            raise UpscaleError(
-                f"{output}: a finished block was damaged on the disk ({error}); it is forgotten, "
-                "so run again",
-                damaged=error.block,
-            ) from error
-        except (RasterioError, OSError) as error:
-            raise UpscaleError(
-                f"{output}: cannot be written ({error}); finished blocks are kept, so run again "
-                "when there is room on the disk",
-                output=str(output),
-            ) from error
-        finally:
-            whole.unlink(missing_ok=True)
-        return output
+        return finish_cog(self, folder, output, tags)
+
+    def read_back(self, output: Path, block: Block) -> ReadBack:
+        """Read a block of an earlier output; see `RegionSink.read_back`."""
+        return read_back_cog(output, block, self.scale, self.tile_px)
+
+    def mover(self, folder: Path) -> CogMover | None:
+        """Moves tiles to the file while it is computed; None where that is soon done at the end."""
+        return CogMover(self, folder) if self.profile.pixel_bytes >= _WORTH_MOVING else None
 
     def _pieces(
-        self, block: Block, pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+        self, block: Block, strips: Iterable[npt.NDArray[Any]], valid: npt.NDArray[np.bool_]
     ) -> Iterator[Piece]:
         """Tiles of the block at all levels that are its own, then its share of the next level."""
         hr = block.scaled(self.scale)
+        drawn: list[Piece] = []
+        own = self.grid.own_levels
+        rest = RowsKept() if own + 1 < len(self.grid.shapes) else None
         top, left = hr.rows.start // self.tile_px, hr.cols.start // self.tile_px
-        good = None if valid.all() else valid.repeat(self.scale, 0).repeat(self.scale, 1)
-        for level in range(self.grid.own_levels + 1):
-            if level:
-                pixels, good = halve(pixels, good, self.profile.nodata)
-            yield from self.tiles_of(pixels, good, level, top >> level, left >> level)
-        if self.grid.own_levels + 1 < len(self.grid.shapes):
-            pixels, good = halve(pixels, good, self.profile.nodata)
-            content = np.ascontiguousarray(pixels).tobytes()
-            if good is None:
-                good = np.ones(pixels.shape[1:], np.bool_)
-            packed = np.packbits(good).tobytes()
-            yield COARSE, self.grid.own_levels + 1, *pixels.shape[1:], content + packed
+        rows = chain(self, range(own + 1), top, left, hr.shape[1], drawn, rest)
+        all_valid, done = bool(valid.all()), 0
+        for strip in strips:
+            span = slice(done, done + strip.shape[1])
+            rows.take(strip, None if all_valid else stretch_mask(valid, self.scale, span))
+            done = span.stop
+            yield from emptied(drawn)
+        rows.end()
+        yield from emptied(drawn)
+        if rest is not None:
+            pixels, good = rest.all()
+            content = pixels.tobytes() + np.packbits(good).tobytes()
+            yield COARSE, own + 1, *good.shape, content
 
     def tiles_of(
         self,
@@ -182,35 +169,31 @@ class CogSink:
                 at = (level, top + row // size, left + col // size)
                 if valid is not None and not valid[window].any():
                     continue
-                tile = np.moveaxis(pixels[window], 0, -1)
-                yield IMAGE, *at, codec.encode(_padded(tile, size, self.profile.fill))
+                yield IMAGE, *at, codec.encode(_padded(pixels[window], size, self.profile.fill))
                 if self.profile.masked:
-                    yield MASK, *at, self._mask_tile(None if valid is None else valid[window], tile)
+                    shape = pixels[window].shape[1:]
+                    good = np.ones(shape, np.bool_) if valid is None else valid[window]
+                    yield MASK, *at, self._mask_tile(good)
 
-    def empty_tile(self, kind: int) -> bytes:
-        """A tile without data."""
+    @property
+    def empty_tiles(self) -> dict[int, bytes]:
+        """A tile without data of each kind that there is."""
         size = self.tile_px
+        shape = (self.profile.bands, size, size)
+        empty = {IMAGE: self.codec.encode(np.full(shape, self.profile.fill, self.profile.dtype))}
+        if self.profile.masked:
+            empty[MASK] = self._mask_tile(np.zeros((size, size), np.bool_))
+        return empty
+
+    def tile_bytes(self, kind: int) -> int:
+        """Of a tile that is not compressed."""
+        pixels = self.tile_px**2
         if kind == MASK:
-            return compress(np.zeros((size, size // 8), np.uint8), "deflate")
-        shape = (size, size, self.profile.bands)
-        return self.codec.encode(np.full(shape, self.profile.fill, self.profile.dtype))
+            return pixels // 8
+        return pixels * self.profile.bands * np.dtype(self.profile.dtype).itemsize
 
-    def _mask_tile(self, valid: npt.NDArray[np.bool_] | None, tile: npt.NDArray[Any]) -> bytes:
-        if valid is None:
-            valid = np.ones(tile.shape[:2], np.bool_)
-        padded = _padded(valid[..., None], self.tile_px, 0)[..., 0]
-        return compress(np.packbits(padded, axis=1), "deflate")
-
-    def _put_together(self, folder: Path, whole: Path, tags: Mapping[str, str]) -> None:
-        tables = tile_tables(folder, self.grid, masked=self.profile.masked)
-        write_coarse_levels(folder, self, tables)
-        empty = {kind: self.empty_tile(kind) for kind in (IMAGE, MASK)}
-        header = cog_directories(self, tags, tables, empty)
-        with whole.open("wb") as file:
-            file.write(header)
-            copy_tiles(file, tables, empty)
-            file.flush()
-            os.fsync(file.fileno())
+    def _mask_tile(self, valid: npt.NDArray[np.bool_]) -> bytes:
+        return compress(np.packbits(_padded(valid, self.tile_px, 0), axis=1), "deflate")
 
 
 def tiles_edge_lr_px(tile_px: int, scale: int) -> int:
@@ -219,27 +202,10 @@ def tiles_edge_lr_px(tile_px: int, scale: int) -> int:
 
 
 def _padded(tile: npt.NDArray[Any], size: int, fill: float) -> npt.NDArray[Any]:
-    """A tile [h, w, C] of full size; what lies beyond the raster is never shown."""
-    height, width = tile.shape[:2]
+    """A tile [..., h, w] of full size; what lies beyond the raster is never shown."""
+    height, width = tile.shape[-2:]
     if (height, width) == (size, size):
         return tile
-    whole = np.full((size, size, tile.shape[2]), fill, tile.dtype)
-    whole[:height, :width] = tile
+    whole = np.full((*tile.shape[:-2], size, size), fill, tile.dtype)
+    whole[..., :height, :width] = tile
     return whole
-
-
-def _check(path: Path, grid: CogGrid) -> None:
-    """Ask GDAL whether it finds what was meant: size, overviews, a tile of each.
-
-    Tiles have been checked by their sums when they were copied.
-    """
-    with rasterio.open(path) as dataset:
-        found = [dataset.shape]
-        corner = Window(0, 0, min(grid.tile_px, dataset.width), min(grid.tile_px, dataset.height))
-        dataset.read(window=corner)
-    for level in range(len(grid.shapes) - 1):
-        with rasterio.open(path, overview_level=level) as dataset:
-            found.append(dataset.shape)
-            dataset.read(1, window=Window(0, 0, 1, 1))
-    if found != list(grid.shapes):
-        raise OSError(f"it came out with levels of {found}; wanted {list(grid.shapes)}")

@@ -2,58 +2,38 @@
 
 Order in the file: directories, then the tiles of the coarsest overview, and so on to the full size,
 row by row (Open Geospatial Consortium, "Cloud Optimized GeoTIFF", 21-026, 2023, section 7).
+
+Of a large file, whose tiles are moved to it while it is computed (`geo.cog_mover`): directories,
+the overviews that reach over several blocks, then block by block, in each the coarsest overview
+first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
-from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
-from rasterio.io import MemoryFile
 
-from geo import bigtiff
-from geo.bigtiff import LONG, LONG8, SHORT, Field
-from geo.block_file import INDEX_DTYPE, DamagedFileError, read_index, read_run
+from geo.block_file import INDEX_DTYPE, BlockIndex, DamagedFileError, read_index, read_run
+from geo.cog_header import IMAGE, MASK, TableKey, header_bytes, write_header
 from geo.overviews import overview_shapes
-from geo.tiff_tiles import COMPRESSIONS
 from geo.tiling import Tiling
 
 if TYPE_CHECKING:
     from geo.cog import CogSink
 
-IMAGE, MASK, COARSE = 0, 1, 2
-"""What a piece of a block shows: pixels, validity, or both unencoded, for coarser overviews."""
+COARSE = 2
+"""A kind of piece beside `IMAGE` and `MASK`: both, unencoded, for the overviews of many blocks."""
 
-EMPTY, DRAWN_LAST = -2, -1  # instead of a block's index
+MOVED, EMPTY, DRAWN_LAST = -3, -2, -1
+"""Where a tile comes from that is in no block's file: it lies in its place already, is like all
+without data, or was drawn from several blocks."""
 _ENTRY = np.dtype([("source", "<i8"), *INDEX_DTYPE.descr])
-
-# GDAL's, beside those of the standard.
-_EXTRA_SAMPLES, _GDAL_NODATA = 338, 42113
-_OF_OVERVIEWS = (
-    bigtiff.BITS,
-    bigtiff.COMPRESSION,
-    bigtiff.PHOTOMETRIC,
-    bigtiff.SAMPLES,
-    bigtiff.PLANAR,
-    bigtiff.PREDICTOR,
-    bigtiff.TILE_WIDTH,
-    bigtiff.TILE_LENGTH,
-    bigtiff.SAMPLE_FORMAT,
-    _EXTRA_SAMPLES,
-    _GDAL_NODATA,
-)
-_STRIPS = (273, 278, 279)
-_RGB = ("red", "green", "blue")
-
-TableKey = tuple[int, int]
-"""Kind and level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +100,32 @@ class TileTables:
         """File that a tile lies in."""
         return self.folder / ("coarse" if source == DRAWN_LAST else f"blocks/{source}")
 
-    def take(self, source: int, index: npt.NDArray[np.void]) -> None:
+    @property
+    def first_moved(self) -> int | None:
+        """Where the first tile lies of those that are in their place; None where none is."""
+        moved = [t["offset"][t["source"] == MOVED] for t in self.tables.values()]
+        return min((int(offsets.min()) for offsets in moved if offsets.size), default=None)
+
+    @property
+    def moved_stop(self) -> int:
+        """Where the last one ends."""
+        ends = (t[t["source"] == MOVED] for t in self.tables.values())
+        return max((int((e["offset"] + e["size"]).max()) for e in ends if e.size), default=0)
+
+    def shift_moved(self, by: int) -> None:
+        """Let those that are in their place lie so much farther behind."""
+        for table in self.tables.values():
+            table["offset"][table["source"] == MOVED] += by
+
+    def take(self, source: int, index: BlockIndex) -> None:
         """Enter the tiles of a file."""
-        for entry in index:
+        for entry in index.entries:
             kind, level = int(entry["kind"]), int(entry["level"])
             if kind == COARSE:
                 self.coarse[source] = entry
             else:
                 place = self.tables[kind, level][entry["row"], entry["col"]]
-                place["source"] = source
+                place["source"] = MOVED if index.moved else source
                 for name in INDEX_DTYPE.names or ():
                     place[name] = entry[name]
 
@@ -168,28 +165,64 @@ class naming:  # noqa: N801  # reads as a verb, like contextlib's own
             error.block = self._block
 
 
-def cog_directories(
+def front_bytes(sink: CogSink, tags: Mapping[str, str], empty: Mapping[int, bytes]) -> int:
+    """How much can stand in front of the tiles of blocks, at most."""
+    grid = sink.grid
+    keys = [(kind, level) for level in range(len(grid.shapes)) for kind in empty]
+    counts = {key: np.zeros(math.prod(grid.tiles(key[1])), np.int64) for key in keys}
+    coarse = range(grid.own_levels + 1, len(grid.shapes))
+    # What cannot be compressed comes out a little longer than it was.
+    drawn = sum(counts[k, n].size * (sink.tile_bytes(k) + 1024) for k in empty for n in coarse)
+    return header_bytes(sink, tags, counts) + drawn + sum(len(empty[kind]) for kind, _ in keys)
+
+
+@dataclass(frozen=True)
+class CogLayout:
+    """Where everything goes.
+
+    Parameters
+    ----------
+    header : bytes
+        The beginning of the file, up to the first tile.
+    offsets : dict of (kind, level) to array of int
+        Of the tiles, row by row.
+    front_stop : int
+        Where what stands in front of the moved tiles ends; of a file without them, its end.
+    stop : int
+        Where the file ends.
+    """
+
+    header: bytes
+    offsets: dict[TableKey, npt.NDArray[np.int64]]
+    front_stop: int
+    stop: int
+
+
+def lay_out_cog(
     sink: CogSink, tags: Mapping[str, str], tables: TileTables, empty: Mapping[int, bytes]
-) -> bytes:
-    """The beginning of the file, up to where the first tile lies."""
-    base = _template(sink, tags)
-    keys = [
-        (kind, level)
-        for level in range(len(sink.grid.shapes))
-        for kind in (IMAGE, MASK)
-        if (kind, level) in tables.tables
-    ]
-    sizes = {key: _sizes(tables.tables[key], empty[key[0]]) for key in keys}
-    without = [_directory(base, sink, *key, sizes[key], sizes[key]) for key in keys]
-    start = bigtiff.directories_bytes(without)
+) -> CogLayout:
+    """Give each tile its place."""
+    sizes = {key: _sizes(table, empty[key[0]]) for key, table in tables.tables.items()}
+    stop = header_bytes(sink, tags, sizes)
+    none_moved = tables.first_moved is None
     offsets: dict[TableKey, npt.NDArray[np.int64]] = {}
     for key, table in tables.tables.items():
-        offsets[key], start = _offsets(table, sizes[key], start)
-    return bigtiff.lay_out([_directory(base, sink, *key, offsets[key], sizes[key]) for key in keys])
+        source = table.ravel()["source"]
+        in_front = np.full(source.shape, True) if none_moved else source < 0
+        offsets[key] = table.ravel()["offset"].astype(np.int64)
+        stop = _place(offsets[key], source, sizes[key], in_front & (source != MOVED), stop)
+    behind = tables.moved_stop
+    for key, table in tables.tables.items() if not none_moved else ():
+        source = table.ravel()["source"]
+        behind = _place(offsets[key], source, sizes[key], source >= 0, behind)
+    header = write_header(sink, tags, offsets, sizes)
+    return CogLayout(header, offsets, front_stop=stop, stop=max(stop, behind))
 
 
-def copy_tiles(file: BinaryIO, tables: TileTables, empty: Mapping[int, bytes]) -> None:
-    """Append all tiles in their order, checked by their sums.
+def copy_tiles(
+    file: BinaryIO, tables: TileTables, layout: CogLayout, empty: Mapping[int, bytes]
+) -> None:
+    """Write all tiles that are not there yet to their places, checked by their sums.
 
     Raises
     ------
@@ -197,13 +230,15 @@ def copy_tiles(file: BinaryIO, tables: TileTables, empty: Mapping[int, bytes]) -
         With the `block` whose file is not as it was written.
     """
     with _OpenFiles(tables) as files:
-        for (kind, _), table in tables.tables.items():
-            has_empty = False
-            for run in _runs(table.ravel()):
-                source = int(run["source"][0])
+        for key, table in tables.tables.items():
+            places, has_empty = iter(np.split(layout.offsets[key], _breaks(table.ravel()))), False
+            for run in np.split(table.ravel(), _breaks(table.ravel())):
+                source, place = int(run["source"][0]), int(next(places)[0])
+                if source == MOVED or (source == EMPTY and has_empty):
+                    continue
+                file.seek(place)
                 if source == EMPTY:
-                    if not has_empty:
-                        file.write(empty[kind])
+                    file.write(empty[key[0]])
                     has_empty = True
                     continue
                 with naming(source):
@@ -211,13 +246,12 @@ def copy_tiles(file: BinaryIO, tables: TileTables, empty: Mapping[int, bytes]) -
                         file.write(content)
 
 
-def _runs(entries: npt.NDArray[np.void]) -> Iterator[npt.NDArray[np.void]]:
-    """Entries cut where one does not lie right behind the one before it in the same file."""
+def _breaks(entries: npt.NDArray[np.void]) -> npt.NDArray[np.intp]:
+    """Where one does not lie right behind the one before it in the same file."""
     ends = entries["offset"] + entries["size"]
-    breaks = (entries["source"][1:] != entries["source"][:-1]) | (
-        entries["offset"][1:] != ends[:-1]
+    return 1 + np.flatnonzero(
+        (entries["source"][1:] != entries["source"][:-1]) | (entries["offset"][1:] != ends[:-1])
     )
-    yield from np.split(entries, np.flatnonzero(breaks) + 1)
 
 
 class _OpenFiles:
@@ -247,89 +281,24 @@ def _sizes(table: npt.NDArray[np.void], empty: bytes) -> npt.NDArray[np.int64]:
     return np.where(flat["source"] == EMPTY, len(empty), flat["size"]).astype(np.int64)
 
 
-def _offsets(
-    table: npt.NDArray[np.void], sizes: npt.NDArray[np.int64], start: int
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Where tiles go, and where the next table begins; all empty ones of a level are one."""
-    is_empty = table.ravel()["source"] == EMPTY
-    written = sizes.copy()
-    if is_empty.any():
-        first = int(np.argmax(is_empty))
-        written[is_empty] = 0
-        written[first] = sizes[first]
-    offsets = start + np.cumsum(written) - written
-    if is_empty.any():
-        offsets[is_empty] = offsets[first]
-    return offsets, start + int(written.sum())
-
-
-def _directory(
-    base: Mapping[int, Field],
-    sink: CogSink,
-    kind: int,
-    level: int,
+def _place(
     offsets: npt.NDArray[np.int64],
+    source: npt.NDArray[np.int64],
     sizes: npt.NDArray[np.int64],
-) -> dict[int, Field]:
-    height, width = sink.grid.shapes[level]
-    if kind == MASK:
-        fields = {
-            bigtiff.BITS: Field.of(SHORT, 1),
-            bigtiff.COMPRESSION: Field.of(SHORT, COMPRESSIONS["deflate"]),
-            bigtiff.PHOTOMETRIC: Field.of(SHORT, 4),
-            bigtiff.SAMPLES: Field.of(SHORT, 1),
-            bigtiff.PLANAR: Field.of(SHORT, 1),
-            bigtiff.SAMPLE_FORMAT: Field.of(SHORT, 1),
-        }
-    elif level:
-        fields = {tag: base[tag] for tag in _OF_OVERVIEWS if tag in base}
-    else:
-        fields = dict(base)
-    return fields | {
-        bigtiff.NEW_SUBFILE_TYPE: Field.of(LONG, (1 if level else 0) + (4 if kind == MASK else 0)),
-        bigtiff.WIDTH: Field.of(LONG, width),
-        bigtiff.LENGTH: Field.of(LONG, height),
-        bigtiff.TILE_WIDTH: Field.of(LONG, sink.tile_px),
-        bigtiff.TILE_LENGTH: Field.of(LONG, sink.tile_px),
-        bigtiff.TILE_OFFSETS: Field.of_array(LONG8, offsets),
-        bigtiff.TILE_COUNTS: Field.of_array(LONG, sizes),
-    }
+    chosen: npt.NDArray[np.bool_],
+    start: int,
+) -> int:
+    """Put the chosen tiles one behind the other; all empty ones of a level are one.
 
-
-def _template(sink: CogSink, tags: Mapping[str, str]) -> dict[int, Field]:
-    """What GDAL says of a raster of this profile: georeference, colours, names, tags."""
-    profile = sink.profile
-    colours = tuple(ColorInterp[name] for name in profile.colours)
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            height=sink.tile_px,
-            width=sink.tile_px,
-            count=profile.bands,
-            dtype=profile.dtype,
-            crs=CRS.from_wkt(profile.crs),
-            transform=Affine(*profile.transform),
-            nodata=profile.nodata,
-            tiled=True,
-            blockxsize=sink.tile_px,
-            blockysize=sink.tile_px,
-            interleave="pixel",
-            bigtiff="YES",
-            endianness="LITTLE",
-            sparse_ok=True,
-            photometric="RGB" if profile.colours[:3] == _RGB else "MINISBLACK",
-        ) as dataset:
-            dataset.colorinterp = colours
-            dataset.scales = profile.scales
-            dataset.offsets = profile.offsets
-            for position, description in enumerate(profile.descriptions, start=1):
-                if description:
-                    dataset.set_band_description(position, description)
-            dataset.update_tags(**tags)
-        fields = bigtiff.read_first_directory(memory.read())
-    for tag in _STRIPS:
-        fields.pop(tag, None)
-    codec = sink.codec
-    fields[bigtiff.COMPRESSION] = Field.of(SHORT, COMPRESSIONS[codec.compression])
-    fields[bigtiff.PREDICTOR] = Field.of(SHORT, codec.predictor)
-    return fields
+    Returns where they end.
+    """
+    written = np.where(chosen, sizes, 0)
+    is_empty = chosen & (source == EMPTY)
+    first = int(np.argmax(is_empty))
+    written[is_empty] = 0
+    if is_empty.any():
+        written[first] = sizes[first]
+    places = start + np.cumsum(written) - written
+    places[is_empty] = places[first]
+    offsets[chosen] = places[chosen]
+    return start + int(written.sum())

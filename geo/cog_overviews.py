@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from geo.block_file import Piece, read_index, read_run, write_pieces
 from geo.cog_layout import DRAWN_LAST, TileTables, naming
-from geo.overviews import halve
+from geo.tile_rows import chain, emptied
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ Strip = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 def write_coarse_levels(folder: Path, sink: CogSink, tables: TileTables) -> None:
     """Draw them in one pass from top to bottom, and enter them in the tables.
 
-    Memory holds two rows of tiles of each level.
+    Memory holds a row of blocks of the first one, and a row of tiles of each.
 
     Raises
     ------
@@ -40,46 +40,14 @@ def write_coarse_levels(folder: Path, sink: CogSink, tables: TileTables) -> None
 
 
 def _pieces(sink: CogSink, tables: TileTables, first: int) -> Iterator[Piece]:
+    shapes = sink.grid.shapes
     drawn: list[Piece] = []
-    level = _Level(sink, first, drawn)
-    for pixels, valid in _rows_of_tiles(_strips(sink, tables, first), sink.tile_px):
-        level.take(pixels, valid)
-        yield from drawn
-        drawn.clear()
-    level.end()
-    yield from drawn
-
-
-class _Level:
-    """Takes rows of tiles, encodes them, and hands their halves on to the next level."""
-
-    def __init__(self, sink: CogSink, level: int, drawn: list[Piece]) -> None:
-        self._sink, self._level, self._drawn = sink, level, drawn
-        self._row = 0
-        self._held: list[Strip] = []
-        last = level == len(sink.grid.shapes) - 1
-        self._coarser = None if last else _Level(sink, level + 1, drawn)
-
-    def take(self, pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
-        self._drawn += self._sink.tiles_of(pixels, valid, self._level, self._row, 0)
-        self._row += 1
-        if self._coarser is not None:
-            self._held.append((pixels, valid))
-            if len(self._held) == 2:
-                self._hand_on(self._coarser)
-
-    def end(self) -> None:
-        if self._coarser is not None:
-            if self._held:
-                self._hand_on(self._coarser)
-            self._coarser.end()
-
-    def _hand_on(self, coarser: _Level) -> None:
-        both = _stacked(self._held)
-        self._held = []
-        pixels, valid = halve(*both, self._sink.profile.nodata)
-        assert valid is not None  # as it was given
-        coarser.take(pixels, valid)
+    rows = chain(sink, range(first, len(shapes)), 0, 0, shapes[first][1], drawn)
+    for pixels, valid in _strips(sink, tables, first):
+        rows.take(pixels, valid)
+        yield from emptied(drawn)
+    rows.end()
+    yield from emptied(drawn)
 
 
 def _strips(sink: CogSink, tables: TileTables, level: int) -> Iterator[Strip]:
@@ -115,23 +83,3 @@ def _read(
     bits = np.frombuffer(content, np.uint8, offset=count * dtype.itemsize)
     valid = np.unpackbits(bits, count=shape[0] * shape[1]).astype(np.bool_)
     return pixels, valid.reshape(shape)
-
-
-def _rows_of_tiles(strips: Iterator[Strip], height: int) -> Iterator[Strip]:
-    """The same rows in strips of another height; the last one may be less."""
-    held: list[Strip] = []
-    for strip in strips:
-        held.append(strip)
-        while sum(pixels.shape[1] for pixels, _ in held) >= height:
-            pixels, valid = _stacked(held)
-            yield pixels[:, :height], valid[:height]
-            held = [(pixels[:, height:], valid[height:])] if pixels.shape[1] > height else []
-    if held:
-        yield _stacked(held)
-
-
-def _stacked(strips: list[Strip]) -> Strip:
-    if len(strips) == 1:
-        return strips[0]
-    pixels, valid = zip(*strips, strict=True)
-    return np.concatenate(pixels, axis=1), np.concatenate(valid)

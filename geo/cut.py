@@ -19,8 +19,8 @@ from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.chipshift import measure_chips
+from geo.colour_fit import ColourFit
 from geo.ground import GroundWindow, read_ground
-from geo.harmonise import ColourFit
 from geo.quality import find_patches, type_maximum
 from geo.raster_io import Pixels, Source, inspect_raster
 from geo.similarity import Comparison, compare_chips, see_chips, shares

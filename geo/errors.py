@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from geo.secrets import mask
+
 
 class GeoError(Exception):
     """Base of all errors that `geo` raises on purpose.
@@ -21,7 +23,8 @@ class GeoError(Exception):
     Parameters
     ----------
     message : str
-        One sentence for the user: what was got, what was wanted, what to do.
+        One sentence for the user: what was got, what was wanted, what to do. Secrets of addresses
+        in it are masked.
     **facts
         The same as data (for example ``href="a.tif"``), readable as attributes of `facts`.
 
@@ -32,6 +35,7 @@ class GeoError(Exception):
     """
 
     def __init__(self, message: str, **facts: Any) -> None:
+        message = mask(message)
         super().__init__(message)
         self.message = message
         self.facts = facts
@@ -74,5 +78,7 @@ class ReportError(GeoError):
 
 def first_line(error: BaseException) -> str:
     """What a library said, without its stack of causes."""
+    if type(error) is KeyError:  # says nothing but the key
+        return f"{error} is missing"
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -68,8 +68,20 @@ def read_ground(
     masks : sequence of Mask
         All of them count. Where none tells clouds, thick ones are found by their brightness.
     """
-    geobox = target_geobox[rows, cols]
     pixels = read_window(target, rows, cols)
+    return screen_ground(pixels, target, target_geobox, rows, cols, masks)
+
+
+def screen_ground(
+    pixels: Pixels,
+    target: Source,
+    target_geobox: GeoBox,
+    rows: slice,
+    cols: slice,
+    masks: Sequence[Mask] = (),
+) -> GroundWindow:
+    """The same of pixels that are read already, no mask taken from them; see `read_ground`."""
+    geobox = target_geobox[rows, cols]
     screen = screen_masks(masks, geobox)
     seen = pixels.valid & screen.known & ~find_empty(pixels.data, pixels.valid)
     cloudy, clear = screen.cloudy, screen.clear

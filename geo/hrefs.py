@@ -13,6 +13,7 @@ import re
 from urllib.parse import unquote, urljoin, urlsplit
 
 from geo.errors import SourceError
+from geo.secrets import holds_user
 
 REMOTE_SCHEMES = frozenset({"http", "https", "s3"})
 
@@ -141,6 +142,10 @@ def _refuse_tricks(href: str) -> None:
             raise _forbidden(href, "GDAL's virtual file systems are not allowed")
     if href.lstrip()[0] in "<{\\":
         raise _forbidden(href, "it is a document or a share, not a file")
+    if is_web(href) and holds_user(href):
+        raise _forbidden(
+            href, "a name or password in it would be told to stores and reports; ~/.netrc keeps it"
+        )
 
 
 def _forbidden(href: str, why: str) -> SourceError:

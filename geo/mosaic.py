@@ -310,7 +310,6 @@ def _piece_to_fill(
         for found in [np.flatnonzero(left.any(axis=axis))]
     ]
     there = grid[_shift(tight[0], rows.start), _shift(tight[1], cols.start)].extent.geom
-    shapely.prepare(scene.outline)
     return (tight[0], tight[1]) if shapely.intersects(scene.outline, there) else None
 
 

@@ -77,6 +77,9 @@ def choose_lattice(
 ) -> GeoBox:
     """The lattice that most of the area is seen on, or one made for `crs` and `gsd_m`.
 
+    Where two zones of UTM show as much, the choice does not depend on the order of the looks: a
+    mosaic that is brought up to date every night keeps its grid.
+
     Returns
     -------
     GeoBox
@@ -97,7 +100,8 @@ def choose_lattice(
         else:
             lattices.append(_Lattice(grid, look.covered))
     if lattices:
-        return max(lattices, key=lambda one: np.count_nonzero(one.covered)).grid
+        most = max(lattices, key=lambda one: (np.count_nonzero(one.covered), str(one.grid.crs)))
+        return most.grid
     reference = looks[0].source.geobox
     return _make_lattice(reference, crs or str(reference.crs), gsd_m)
 

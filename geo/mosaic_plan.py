@@ -3,6 +3,8 @@
 Order: least cloud over the area, in steps of 5 %, as the scene's masks show it there (the
 catalogue's number, which is for the whole scene, only where it has no masks); then nearest in time
 to `near`; then by id. Scenes of one pass thus follow each other, and a mosaic has few dates.
+Where the newest sight of each place is wanted (`MosaicRules.newest`), the order is by time alone,
+and a new scene changes only those pixels that it shows clear.
 """
 
 from __future__ import annotations
@@ -37,6 +39,16 @@ _ABREAST = 8
 # A scene is said to have no pixels over the area if at least so many looks found none.
 _FEW_PLACES = 8
 
+# What to do where no scene is left, by the reasons for which they are out.
+_REMEDIES = {
+    "outside_time_window": "other dates",
+    "no_overlap": "another area",
+    "nodata": "another area",
+    "cloud": "a higher cloud limit",
+    "missing_band": "other bands",
+    "unsupported_grid": "another CRS",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MosaicRules:
@@ -50,6 +62,9 @@ class MosaicRules:
         Size of its pixels on the ground in metres; by default that of those scenes.
     near : datetime, optional
         Aware; scenes near to it are preferred. By default the time of the clearest scene.
+    newest : bool
+        Later scenes come first, however cloudy: each pixel is the last that was seen clear, as far
+        as masks tell clouds. Of scenes without masks, `max_cloud` keeps the cloudy ones out.
     max_cloud : float
         Most cloud over the area, 0 to 1, of a scene that is used.
     looks : int
@@ -62,6 +77,7 @@ class MosaicRules:
     crs: str | None = None
     gsd_m: float | None = None
     near: datetime | None = None
+    newest: bool = False
     max_cloud: float = 1.0
     looks: int = 4
     balance: bool = False
@@ -76,6 +92,8 @@ class MosaicRules:
             raise ValueError(f"gsd_m is {self.gsd_m:g}; wanted more than 0")
         if self.near is not None and self.near.tzinfo is None:
             raise ValueError(f"near is {self.near}; wanted a time with a zone")
+        if self.near is not None and self.newest:
+            raise ValueError("got near and newest; wanted one of them")
         if not 0 <= self.max_cloud <= 1:
             raise ValueError(f"max_cloud is {self.max_cloud:g}; wanted a share from 0 to 1")
         if self.looks < 1:
@@ -106,6 +124,7 @@ def plan_mosaic(
     *,
     aoi: shapely.Geometry | None = None,
     rules: MosaicRules | None = None,
+    refusals: Sequence[Refusal] = (),
 ) -> MosaicPlan:
     """Choose scenes and a grid; opens files, reads masks reduced and no bands.
 
@@ -121,6 +140,8 @@ def plan_mosaic(
         Lon/lat; the mosaic reaches over its bounds, and pixels that it does not touch are holes.
         By default all ground that the scenes show.
     rules : MosaicRules, optional
+    refusals : sequence of Refusal
+        Of scenes that are out already; they come first among those of the plan.
 
     Raises
     ------
@@ -130,28 +151,33 @@ def plan_mosaic(
         If the area reaches beyond the CRS.
     """
     rules = rules or MosaicRules()
-    area, touching, refusals = _overlapping(scenes, aoi)
-    ranked = sorted(touching, key=lambda s: _key(s, s.cloud_fraction, rules.near))
+    area, touching, beside = _overlapping(scenes, aoi)
+    out = [*refusals, *beside]
+    ranked = sorted(touching, key=_newest)
+    if not rules.newest:
+        ranked.sort(key=lambda s: _key(s, s.cloud_fraction, rules.near))
     places = Places.in_area(area) if ranked else None
     looks, told = _look_around(ranked, bands, places, rules) if places else ([], [])
-    refusals += told
+    out += told
     if places is None or not looks:
-        raise no_scene_error(scenes, refusals)
-    near = rules.near or min(looks, key=_clearest).scene.time
-    looks.sort(key=lambda look: _key(look.scene, look.cloud_fraction, near))
+        raise no_scene_error(out)
+    looks.sort(key=lambda look: _newest(look.scene))
+    if not rules.newest:
+        near = rules.near or min(looks, key=_clearest).scene.time
+        looks.sort(key=lambda look: _key(look.scene, look.cloud_fraction, near))
     lattice = choose_lattice(looks, crs=rules.crs, gsd_m=rules.gsd_m)
     wanted = None if aoi is None else project_area(aoi, lattice)
     source, told = _lay_out(looks, bands, lattice, wanted)
-    refusals += told
+    out += told
     if source is None:
-        raise no_scene_error(scenes, refusals)
+        raise no_scene_error(out)
     if rules.balance:
         tones = fit_tones(looks, places)
         source = replace(
             source,
             scenes=tuple(replace(scene, tone=tones.get(scene.id)) for scene in source.scenes),
         )
-    return MosaicPlan(source=source, refusals=tuple(refusals))
+    return MosaicPlan(source=source, refusals=tuple(out))
 
 
 def _lay_out(
@@ -192,16 +218,26 @@ def _lay_out(
     return source, refusals
 
 
-def no_scene_error(scenes: Sequence[Scene], refusals: Sequence[Refusal]) -> CatalogError:
-    """Say why nothing is left to make a region of."""
-    counts: dict[str, int] = {}
+def no_scene_error(refusals: Sequence[Refusal]) -> CatalogError:
+    """Say why nothing is left to make a region of: how many fell to what, with an example each.
+
+    Parameters
+    ----------
+    refusals : sequence of Refusal
+        Of every scene that there was.
+    """
+    if not refusals:
+        return CatalogError("no scene was given; wanted one at least", refusals=[])
+    fallen: dict[str, list[Refusal]] = {}
     for refusal in refusals:
-        counts[refusal.reason] = counts.get(refusal.reason, 0) + 1
-    listed = ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none was given"
-    example = f"; for example {refusals[0].id}: {refusals[0].detail}" if refusals else ""
+        fallen.setdefault(refusal.reason, []).append(refusal)
+    listed = ", ".join(
+        f"{len(some)} {reason} ({some[0].id}: {some[0].detail})" for reason, some in fallen.items()
+    )
+    remedies = dict.fromkeys(_REMEDIES.get(reason, "sound scenes") for reason in fallen)
     return CatalogError(
-        f"none of {len(scenes)} scenes can be used ({listed}{example}); "
-        "wanted one at least: widen the area, the dates or the cloud limit",
+        f"no scene of {len(refusals)} can be used: {listed}; "
+        f"wanted one at least: try {' or '.join(remedies)}",
         refusals=list(refusals),
     )
 
@@ -232,6 +268,10 @@ def _key(scene: Scene, cloud: float | None, near: datetime | None) -> tuple[floa
     step = np.floor((_UNKNOWN_CLOUD if cloud is None else cloud) / _CLOUD_STEP + 1e-9)
     gap = abs((scene.time - near).total_seconds()) if near else -scene.time.timestamp()
     return float(step), gap, scene.id
+
+
+def _newest(scene: Scene) -> tuple[float, str]:
+    return -scene.time.timestamp(), scene.id
 
 
 def _clearest(look: Look) -> tuple[float, int, float, str]:

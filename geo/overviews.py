@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from geo.nodata import step_off
 
+_STRIP_BYTES = 1 << 18
 # Sums of four values fit in these.
 _WIDER = {"uint8": "uint16", "int8": "int16", "uint16": "uint32", "int16": "int32"}
 
@@ -52,13 +53,28 @@ def halve(
     valid : array of bool, [ceil(H/2), ceil(W/2)], or None
         Whether any of the pixels was valid; None for None.
     """
-    # An odd edge is repeated: the mean of a value and itself.
-    pixels = _even(pixels)
-    if valid is None or valid.all():
-        halved = _quarter(_sums(pixels), pixels.dtype)
-        step_off(halved, nodata)
-        return halved, None if valid is None else np.ones(halved.shape[1:], np.bool_)
-    valid = _even(valid)
+    height, width = -(-pixels.shape[1] // 2), -(-pixels.shape[2] // 2)
+    if valid is not None and valid.all():
+        halved, _ = halve(pixels, None, nodata)
+        return halved, np.ones((height, width), np.bool_)
+    halved = np.empty((pixels.shape[0], height, width), pixels.dtype)
+    good = None if valid is None else np.empty((height, width), np.bool_)
+    # A few rows at a time stay in the caches.
+    step = max(1, _STRIP_BYTES // max(1, pixels[:, :2].nbytes))
+    for top in range(0, height, step):
+        rows, finer = slice(top, top + step), slice(2 * top, 2 * (top + step))
+        if valid is None or good is None:
+            halved[:, rows] = _quarter(_sums(_even(pixels[:, finer])), pixels.dtype)
+            step_off(halved[:, rows], nodata)
+        else:
+            halved[:, rows], good[rows] = _halve_valid(pixels[:, finer], valid[finer], nodata)
+    return halved, good
+
+
+def _halve_valid(
+    pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], nodata: float | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    pixels, valid = _even(pixels), _even(valid)
     # Twice as fast as `where`, but NaN stays NaN.
     kept = np.where(valid, pixels, 0) if pixels.dtype.kind == "f" else pixels * valid
     sums = _sums(kept)
@@ -72,7 +88,7 @@ def halve(
 
 
 def _even(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """An array of even height and width: last row and column twice where they are odd."""
+    """An array of even sides: an odd edge is repeated, as the mean of a value and itself."""
     odd = [(0, size % 2) for size in array.shape[-2:]]
     if not any(extra for _, extra in odd):
         return array
@@ -81,9 +97,17 @@ def _even(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _sums(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sums of each 2 x 2 pixels, [C, H/2, W/2], in a type that holds them."""
-    sums = pixels[:, ::2, ::2].astype(_WIDER.get(pixels.dtype.name, pixels.dtype))
-    for others in (pixels[:, ::2, 1::2], pixels[:, 1::2, ::2], pixels[:, 1::2, 1::2]):
-        sums += others
+    if (wider := _WIDER.get(pixels.dtype.name)) is None:
+        across = pixels[..., ::2] + pixels[..., 1::2]
+    else:
+        # Neighbours as halves of one integer, so that memory is passed over in order.
+        pairs = np.ascontiguousarray(pixels).view(wider)
+        bits = 8 * pixels.dtype.itemsize
+        across = pairs >> bits
+        pairs = pairs << bits
+        pairs >>= bits
+        across += pairs
+    sums: npt.NDArray[Any] = across[:, ::2] + across[:, 1::2]
     return sums
 
 

@@ -95,9 +95,10 @@ def open_raster(href: str) -> Iterator[DatasetReader]:
             try:
                 yield dataset
             except RasterioError as error:
+                hint = "the network may have failed, or the" if remote else "the"
                 raise SourceError(
                     f"{href}: reading failed ({first_line(error.__cause__ or error)}); "
-                    "the file may be damaged or incomplete",
+                    f"{hint} file may be damaged or incomplete",
                     href=href,
                     cause="unreadable",
                 ) from error

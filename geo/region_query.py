@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import shapely
@@ -14,6 +15,7 @@ from geo.catalog.http import HttpRules
 from geo.catalog.query import SceneQuery
 from geo.catalog.scene import Refusal, Scene, refuse_scene
 from geo.catalog.sources import answers_queries, read_scenes
+from geo.errors import CatalogError, GeoError
 from geo.mosaic_look import Places, look_at
 from geo.mosaic_plan import MosaicRules, judge, no_scene_error, plan_mosaic
 from geo.region_source import RegionSource, crop_to, raster_source
@@ -44,9 +46,16 @@ class RegionQuery:
                 raise ValueError(f"{name} is {time}; wanted a time with a zone")
         if self.start and self.end and self.start >= self.end:
             raise ValueError(
-                f"the time window is empty: start {self.start:%Y-%m-%d} is not before "
-                f"end {self.end:%Y-%m-%d}"
+                f"the time window is empty: start {_told(self.start)} is not before "
+                f"end {_told(self.end)}, which is not in it"
             )
+
+    @property
+    def dates(self) -> str:
+        """The time window in words; empty without one."""
+        since = f"from {_told(self.start)}" if self.start else ""
+        until = f"before {_told(self.end)}" if self.end else ""
+        return " and ".join(text for text in (since, until) if text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +114,8 @@ def find_scenes(
     scenes = []
     for scene in found:
         if (query.start and scene.time < query.start) or (query.end and scene.time >= query.end):
-            refusals.append(
-                refuse_scene(scene, "outside_time_window", f"taken {scene.time:%Y-%m-%d}")
-            )
+            detail = f"taken {_told(scene.time)}; wanted {query.dates}"
+            refusals.append(refuse_scene(scene, "outside_time_window", detail))
         elif query.aoi is not None and not shapely.intersects(query.aoi, scene.footprint):
             detail = "its footprint lies beside the area"
             refusals.append(refuse_scene(scene, "no_overlap", detail))
@@ -135,7 +143,7 @@ def open_region(
     source : str
         A raster, or what `geo.catalog.sources.read_scenes` takes.
     bands : sequence of str, optional
-        All bands by default; of several scenes, those of the first.
+        All bands by default; of several scenes, those of the first that can be read.
     query : RegionQuery, optional
     rules : MosaicRules, optional
     http : HttpRules, optional
@@ -151,6 +159,13 @@ def open_region(
     if is_raster(source):
         return Region(source=raster_source(source, bands, aoi=query.aoi))
     scenes, refusals = find_scenes(source, query, http=http)
+    if not scenes and not refusals:
+        where = "over the area" if query.aoi is not None else ""
+        asked = " ".join(text for text in ("no scene found", query.dates, where) if text)
+        raise CatalogError(
+            f"{source}: {asked}; wanted one at least: try other dates, another area or source",
+            refusals=[],
+        )
     return region_of(scenes, bands, aoi=query.aoi, rules=rules, refusals=refusals)
 
 
@@ -173,23 +188,39 @@ def region_of(
     """
     rules = rules or MosaicRules()
     if not scenes:
-        raise no_scene_error(scenes, refusals)
-    names = tuple(bands or scenes[0].band_names())
+        raise no_scene_error(refusals)
+    names = tuple(bands or _all_bands(scenes))
     if len(scenes) > 1 or rules.crs is not None or rules.gsd_m is not None:
-        plan = plan_mosaic(scenes, names, aoi=aoi, rules=rules)
+        plan = plan_mosaic(scenes, names, aoi=aoi, rules=rules, refusals=refusals)
         by_id = {scene.id: scene for scene in scenes}
         return Region(
             source=plan.source,
             scenes=tuple(by_id[scene.id] for scene in plan.source.scenes),
-            refusals=(*refusals, *plan.refusals),
+            refusals=plan.refusals,
         )
     [scene] = scenes
     look = look_at(scene, names, Places.in_area(scene.footprint if aoi is None else aoi))
     if (refusal := judge(look, rules)) is not None:
-        raise no_scene_error(scenes, [*refusals, refusal])
+        raise no_scene_error([*refusals, refusal])
     whole = look.source
     return Region(
         source=whole if aoi is None else crop_to(whole, aoi),
         scenes=(scene,),
         refusals=tuple(refusals),
     )
+
+
+def _all_bands(scenes: Sequence[Scene]) -> tuple[str, ...]:
+    """Bands of the first scene that tells them: one that cannot be read never stops the others."""
+    for scene in scenes[:-1]:
+        with suppress(GeoError):
+            if names := scene.band_names():
+                return names
+    return scenes[-1].band_names()
+
+
+def _told(time: datetime) -> str:
+    """A time in UTC; a day alone at its beginning."""
+    time = time.astimezone(UTC)
+    at_midnight = time.replace(hour=0, minute=0, second=0, microsecond=0) == time
+    return f"{time:%Y-%m-%d}" if at_midnight else f"{time:%Y-%m-%dT%H:%M:%SZ}"

@@ -7,14 +7,39 @@ working folder with each call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from geo.read_back import ReadBack
 from geo.tiling import Block
+
+
+class Mover(Protocol):
+    """Brings finished blocks to their place while others are computed."""
+
+    def move(self) -> None:
+        """Bring those that have come since.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take them, or a block is damaged.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Let what was brought be in its new place alone; called before `RegionSink.finish`.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
+        ...
 
 
 class RegionSink(Protocol):
@@ -53,20 +78,22 @@ class RegionSink(Protocol):
         self,
         folder: Path,
         block: Block,
-        pixels: npt.NDArray[Any] | None,
+        strips: Iterable[npt.NDArray[Any]] | None,
         valid: npt.NDArray[np.bool_],
     ) -> None:
         """Write a block; on disk for good when it returns.
 
-        A block may be written again, by this or another worker, with the same pixels.
+        A block may be written again, by this or another worker, with the same pixels. Nothing of
+        it counts when the strips end in an exception.
 
         Parameters
         ----------
         folder : Path
         block : Block
             On the LR grid.
-        pixels : array, [C, H, W], or None
-            On the HR grid, in the output's dtype, holes as nodata; None where all is hole.
+        strips : iterable of array, [C, rows, W], or None
+            Its pixels on the HR grid from top to bottom, in the output's dtype, holes as nodata;
+            None where all is hole. A strip is used up before the next one is asked for.
         valid : array of bool, [h, w]
             On the LR grid.
 
@@ -74,6 +101,30 @@ class RegionSink(Protocol):
         ------
         OSError, ValueError
             If the disk does not take it.
+        """
+        ...
+
+    def mover(self, folder: Path) -> Mover | None:
+        """What may run beside the blocks; one at a time. None where there is nothing to do.
+
+        Parameters
+        ----------
+        folder : Path
+
+        Raises
+        ------
+        OSError
+            If what is there cannot be read.
+        """
+        ...
+
+    def read_back(self, output: Path, block: Block) -> ReadBack:
+        """Read a block of an output that a sink of this grid has made, as `write` takes it.
+
+        Raises
+        ------
+        ReadBackError
+            If it cannot be read.
         """
         ...
 
@@ -96,6 +147,20 @@ class RegionSink(Protocol):
             If the output cannot be completed or put in place; the blocks are kept.
         """
         ...
+
+
+def check_blocks(block_lr_px: int, multiple: int, tile_px: int) -> None:
+    """Refuse blocks that are no whole tiles or chunks.
+
+    Raises
+    ------
+    ValueError
+    """
+    if block_lr_px % multiple:
+        raise ValueError(
+            f"block_lr_px is {block_lr_px}; wanted a multiple of {multiple}, "
+            f"whole tiles of {tile_px} px"
+        )
 
 
 def json_number(value: float | None) -> float | int | str | None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +47,8 @@ from geo.geozarr import (
 )
 from geo.overviews import halve, overview_shapes
 from geo.raster_profile import RasterProfile
-from geo.region_sink import RegionSink, json_number
+from geo.read_back import ReadBack, ReadBackError, valid_by_nodata
+from geo.region_sink import RegionSink, check_blocks, json_number
 from geo.tiling import Block, Tiling
 
 CHUNK_PX = 512
@@ -85,12 +86,7 @@ class ZarrRegion(RegionSink):
     def __post_init__(self) -> None:
         if len(self.bands) != self.profile.bands:
             raise ValueError(f"got {len(self.bands)} names for {self.profile.bands} bands")
-        if self.block_lr_px % self.block_multiple_lr_px:
-            raise ValueError(
-                f"block_lr_px is {self.block_lr_px}; wanted a multiple of "
-                f"{self.block_multiple_lr_px}, so that a block is whole chunks of "
-                f"{self.chunk_px} px at scale {self.scale}"
-            )
+        check_blocks(self.block_lr_px, self.block_multiple_lr_px, self.chunk_px)
 
     @property
     def block_multiple_lr_px(self) -> int:
@@ -114,13 +110,19 @@ class ZarrRegion(RegionSink):
         self,
         folder: Path,
         block: Block,
-        pixels: npt.NDArray[Any] | None,
+        strips: Iterable[npt.NDArray[Any]] | None,
         valid: npt.NDArray[np.bool_],
     ) -> None:
         """Write a block's chunks, of the overviews as well where they are its own."""
-        if pixels is None:
+        if strips is None:
             return  # what is not written is hole
         hr = block.scaled(self.scale)
+        # The last strip's memory may be the next one's.
+        pixels = np.empty((self.profile.bands, *hr.shape), self.profile.dtype)
+        done = 0
+        for strip in strips:
+            pixels[:, done : done + strip.shape[1]] = strip
+            done += strip.shape[1]
         mask = valid.repeat(self.scale, 0).repeat(self.scale, 1) if self._has_holes else None
         pending = []
         for level in range(self._own_levels + 1):
@@ -134,6 +136,24 @@ class ZarrRegion(RegionSink):
         for write in pending:
             # A write returns when the chunk is synced and renamed into place.
             write.result()
+
+    def read_back(self, output: Path, block: Block) -> ReadBack:
+        """Read a block of an earlier output; see `RegionSink.read_back`."""
+        rows, cols = (hr := block.scaled(self.scale)).rows, hr.cols
+        try:
+            arrays = _open_level(output / "0", masked=self.profile.masked)
+            pixels = np.asarray(arrays["data"][:, rows, cols].read().result())
+            if self.profile.masked:
+                valid = np.asarray(arrays["valid"][rows, cols].read().result())
+            else:
+                valid = valid_by_nodata(pixels, self.profile.nodata)
+        except (OSError, ValueError) as error:
+            raise ReadBackError(f"{output}: {error}") from error
+        valid = valid[:: self.scale, :: self.scale]
+        return ReadBack(iter([pixels]) if valid.any() else None, valid)
+
+    def mover(self, folder: Path) -> None:
+        """Nothing to move: chunks are written in their place."""
 
     def finish(self, folder: Path, output: Path, tags: Mapping[str, str]) -> Path:
         """Make the overviews that span blocks, complete the metadata, rename.
@@ -206,9 +226,8 @@ class ZarrRegion(RegionSink):
         mask = None
         if self.profile.masked:
             mask = np.asarray(finer["valid"][rows, cols].read().result())
-        elif (nodata := self.profile.nodata) is not None:
-            # A pixel is a hole in all bands or in none.
-            mask = ~np.isnan(pixels[0]) if math.isnan(nodata) else pixels[0] != nodata
+        elif self.profile.nodata is not None:
+            mask = valid_by_nodata(pixels, self.profile.nodata)
         pixels, mask = halve(pixels, mask, self.profile.nodata)
         coarser["data"][:, chunk.rows, chunk.cols].write(pixels).result()
         if self.profile.masked:

@@ -29,10 +29,10 @@ import numpy.typing as npt
 
 from geo.durable import sync_folder, write_whole
 from geo.errors import UpscaleError
-from geo.region_sink import RegionSink
+from geo.region_sink import Mover, RegionSink
 from geo.tiling import Block
 
-FORMAT = 2
+FORMAT = 3
 _PLAN = "plan.json"
 
 
@@ -130,7 +130,7 @@ class RegionStore:
     def write(
         self,
         block: Block,
-        pixels: npt.NDArray[Any] | None,
+        strips: Iterable[npt.NDArray[Any]] | None,
         valid: npt.NDArray[np.bool_],
         note: Any = None,
     ) -> None:
@@ -140,8 +140,8 @@ class RegionStore:
         ----------
         block : Block
             On the LR grid.
-        pixels : array, [C, H, W], or None
-            On the HR grid, in the output's dtype; None where there is no data.
+        strips : iterable of array, [C, rows, W], or None
+            See `RegionSink.write`; drawn while they are written.
         valid : array of bool, [h, w]
             On the LR grid.
         note : JSON value, optional
@@ -153,8 +153,8 @@ class RegionStore:
             If the disk does not take it.
         """
         try:
-            self._sink.write(self._folder, block, pixels, valid)
-            _mark(self._folder / "done" / str(block.index), note)
+            self._sink.write(self._folder, block, strips, valid)
+            write_whole(self._folder / "done" / str(block.index), json.dumps(note))
         except (OSError, ValueError) as error:
             raise UpscaleError(
                 f"{self._folder}: writing {block} failed ({error}); finished blocks are kept, "
@@ -163,15 +163,22 @@ class RegionStore:
                 cause="disk",
             ) from error
 
+    def mover(self) -> Mover | None:
+        """See `RegionSink.mover`."""
+        return self._sink.mover(self._folder)
+
     def finished(self) -> frozenset[int]:
         """Indexes of finished blocks."""
         return frozenset(int(n) for n in os.listdir(self._folder / "done") if n.isdigit())
 
+    def is_finished(self, index: int) -> bool:
+        """Whether a block is finished; does not look at the others."""
+        return (self._folder / "done" / str(index)).exists()
+
     def notes(self) -> Iterator[Any]:
-        """What was to be remembered of finished blocks, where there was something."""
+        """What was to be remembered of finished blocks, in their order."""
         for index in sorted(self.finished()):
-            if text := (self._folder / "done" / str(index)).read_text():
-                yield json.loads(text)
+            yield json.loads((self._folder / "done" / str(index)).read_text())
 
     def forget(self, blocks: Iterable[int]) -> None:
         """Count blocks as not done, because they are damaged."""
@@ -180,7 +187,7 @@ class RegionStore:
         sync_folder(self._folder / "done")
 
     def finish(self, output: Path, tags: Mapping[str, str]) -> Path:
-        """Complete the output and take the working folder down.
+        """Complete the output; the working folder stays, so that what follows may be done again.
 
         Raises
         ------
@@ -188,26 +195,26 @@ class RegionStore:
             If the output cannot be completed; a block that was found damaged is forgotten.
         """
         try:
-            path = self._sink.finish(self._folder, output, tags)
+            return self._sink.finish(self._folder, output, tags)
         except UpscaleError as error:
             if (damaged := error.facts.get("damaged")) is not None:
                 self.forget([damaged])
             raise
+
+    def remove(self) -> None:
+        """Take the working folder down."""
         remove_region(self._folder)
-        return path
+
+
+def stored_plan(folder: Path) -> dict[str, Any]:
+    """What a working folder says it is for: the facts, with their ``fingerprint``; else nothing."""
+    try:
+        plan = json.loads((folder / _PLAN).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return plan if isinstance(plan, dict) else {}
 
 
 def _stored_fingerprint(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / _PLAN).read_text())["fingerprint"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _mark(path: Path, note: Any) -> None:
-    # An empty file needs no rename to appear whole.
-    if note is None:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
-        sync_folder(path.parent)
-    else:
-        write_whole(path, json.dumps(note))
+    found = stored_plan(folder).get("fingerprint")
+    return None if found is None else str(found)

@@ -48,13 +48,16 @@ class TileCodec:
             return 1
         return _FLOATING if np.dtype(self.dtype).kind == "f" else _HORIZONTAL
 
-    def encode(self, tile: npt.NDArray[Any]) -> bytes:
-        """Bytes of a tile [h, w, C]."""
+    def encode(self, planes: npt.NDArray[Any]) -> bytes:
+        """Bytes of a tile [C, h, w], which has all values of a pixel together."""
+        if self.predictor == _HORIZONTAL:
+            return compress(_difference(planes), self.compression)
+        tile = np.empty((*planes.shape[1:], planes.shape[0]), planes.dtype)
+        for band, plane in enumerate(planes):  # one by one: thrice as fast as all at once
+            tile[..., band] = plane
         if self.predictor == _FLOATING:
-            tile = _shuffle_floats(tile)
-        elif self.predictor == _HORIZONTAL:
-            tile = _difference(np.ascontiguousarray(tile))
-        return compress(np.ascontiguousarray(tile), self.compression)
+            return compress(_shuffle_floats(tile), self.compression)
+        return compress(tile, self.compression)
 
 
 def compress(content: npt.NDArray[Any], compression: Compression) -> bytes:
@@ -68,12 +71,13 @@ def compress(content: npt.NDArray[Any], compression: Compression) -> bytes:
     return content.tobytes()
 
 
-def _difference(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Each pixel less the one on its left; wraps around."""
-    unsigned = tile.view(f"u{tile.dtype.itemsize}")
-    out = np.empty_like(unsigned)
-    out[:, 0] = unsigned[:, 0]
-    np.subtract(unsigned[:, 1:], unsigned[:, :-1], out=out[:, 1:])
+def _difference(planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Each pixel less the one on its left; wraps around: [C, h, w] to [h, w, C]."""
+    unsigned = planes.view(f"u{planes.dtype.itemsize}")
+    out = np.empty((*planes.shape[1:], planes.shape[0]), unsigned.dtype)
+    for band, plane in enumerate(unsigned):
+        out[:, 0, band] = plane[:, 0]
+        np.subtract(plane[:, 1:], plane[:, :-1], out=out[:, 1:, band])
     return out
 
 

@@ -153,6 +153,12 @@ def scale_slice(span: slice, scale: int) -> slice:
     return slice(span.start * scale, span.stop * scale)
 
 
+def stretch_mask(mask: npt.NDArray[np.bool_], scale: int, rows: slice) -> npt.NDArray[np.bool_]:
+    """Some rows of a mask [h, w] on the grid of ``scale`` times as many pixels."""
+    tall = mask[np.arange(rows.start, rows.stop) // scale]
+    return np.asarray(tall.repeat(scale, axis=1))
+
+
 def _cell(position: int, size: int, length: int) -> slice:
     return slice(position * size, min((position + 1) * size, length))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from geo.errors import UpscaleError
 from geo.interpolate import Method, halo, upsample
+from geo.tiling import scale_slice
 
 
 class Upsampler(Protocol):
@@ -44,6 +45,10 @@ class Upsampler(Protocol):
     def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
         """DN [C, h, w] to DN [C + extras, scale*h, scale*w], the same for the same input."""
         ...
+
+
+# Some megabytes, which stay in the caches; with fewer rows the halo would weigh.
+_STRIP_LR_PX = 32
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,23 @@ class BuiltinUpsampler:
     def __call__(self, lr: npt.NDArray[np.float32], /) -> npt.NDArray[np.float32]:
         """Upsample; see `geo.interpolate.upsample`."""
         return upsample(lr, self.scale, self.method)
+
+    def strips(
+        self, lr: npt.NDArray[np.float32], margin: int = 0
+    ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+        """Upsample strip by strip; see `StripUpsampler`."""
+        height, width = lr.shape[1:]
+        cols, inner_cols = self._window(margin, width - margin, width)
+        for top in range(margin, height - margin, _STRIP_LR_PX):
+            stop = min(top + _STRIP_LR_PX, height - margin)
+            rows, inner_rows = self._window(top, stop, height)
+            place = scale_slice(slice(top - margin, stop - margin), self.scale)
+            yield place, self(lr[:, rows, cols])[:, inner_rows, inner_cols]
+
+    def _window(self, start: int, stop: int, length: int) -> tuple[slice, slice]:
+        """What positions from `start` to `stop` look at, and where they lie in its HR pixels."""
+        first, last = max(start - self.halo, 0), min(stop + self.halo, length)
+        return slice(first, last), scale_slice(slice(start - first, stop - first), self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)

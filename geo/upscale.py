@@ -14,24 +14,33 @@ them as data. Each output pixel is computed once, from all the pixels that it de
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from geo.errors import UpscaleError
 from geo.mosaic import MosaicSource
-from geo.nodata import step_off
 from geo.raster_io import Pixels
+from geo.read_back import ReadBackError
+from geo.region_sink import Mover
+from geo.region_update import (
+    Earlier,
+    find_earlier,
+    kept_note,
+    note_of,
+    pixels_digest,
+    record_path,
+    write_record,
+)
 from geo.regionstore import Beginning, RegionStore, begin_region
 from geo.tiling import Block, HaloWindow, halo_window
-from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts, draw_strips
+from geo.upsampler import BuiltinUpsampler, Upsampler, UpsamplerFacts
+from geo.upscale_drawing import draw_block, fill_invalid
 from geo.upscale_plan import FileStamp, UpscaleConfig, UpscalePlan, plan_upscale
 
 __all__ = [
@@ -39,13 +48,18 @@ __all__ = [
     "Block",
     "BlockResult",
     "BuiltinUpsampler",
+    "Earlier",
     "Upsampler",
     "UpsamplerFacts",
     "UpscaleConfig",
     "UpscalePlan",
     "begin",
+    "find_earlier",
     "finish",
     "finished_blocks",
+    "is_finished",
+    "kept_blocks",
+    "mover",
     "plan_upscale",
     "provenance",
     "run_block",
@@ -74,6 +88,30 @@ def finished_blocks(plan: UpscalePlan) -> frozenset[int]:
     return _store(plan).finished()
 
 
+def is_finished(plan: UpscalePlan, block: Block) -> bool:
+    """Whether one block is done.
+
+    Raises
+    ------
+    UpscaleError
+        If the run has not begun.
+    """
+    return _store(plan).is_finished(block.index)
+
+
+def mover(plan: UpscalePlan) -> Mover | None:
+    """What may bring finished blocks to their place meanwhile; see `RegionSink.mover`.
+
+    Raises
+    ------
+    UpscaleError
+        If the run has not begun.
+    OSError
+        If what is there cannot be read.
+    """
+    return _store(plan).mover()
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlockResult:
     """What became of a block.
@@ -83,19 +121,39 @@ class BlockResult:
     index : int
     valid_fraction : float
         Of its LR pixels; a block with none was not computed.
+    kept : bool
+        It is the earlier output's.
     read_s, infer_s, write_s : float
         Seconds.
     """
 
     index: int
     valid_fraction: float
-    read_s: float
-    infer_s: float
-    write_s: float
+    kept: bool = False
+    read_s: float = 0.0
+    infer_s: float = 0.0
+    write_s: float = 0.0
 
 
-def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockResult:
+def run_block(
+    plan: UpscalePlan,
+    block: Block,
+    upsampler: Upsampler,
+    earlier: Earlier | None = None,
+    *,
+    untouched: bool = False,
+) -> BlockResult:
     """Read a block and its halo, upscale, crop, store, mark as finished.
+
+    Parameters
+    ----------
+    plan : UpscalePlan
+    block : Block
+    upsampler : Upsampler
+    earlier : Earlier, optional
+        An output to keep the block of where its source shows the same.
+    untouched : bool
+        It does, as `Earlier.untouched` says: the source need not be read.
 
     Raises
     ------
@@ -106,25 +164,62 @@ def run_block(plan: UpscalePlan, block: Block, upsampler: Upsampler) -> BlockRes
     """
     if (facts := UpsamplerFacts.of(upsampler)) != plan.upsampler:
         raise UpscaleError(f"got the upsampler {facts}; the plan is for {plan.upsampler}")
-    store = _store(plan)
-    clock = [perf_counter()]
-    lr, valid, note = _read_block(plan, block)
-    clock.append(perf_counter())
-    hr = None if lr is None else _infer(plan, block, upsampler, lr, valid)
-    clock.append(perf_counter())
-    store.write(block, hr, valid, note)
-    clock.append(perf_counter())
-    read_s, infer_s, write_s = np.diff(clock)
+    store, started = _store(plan), perf_counter()
+    if earlier is not None and untouched:
+        note = kept_note(plan, earlier, block)
+        if (kept := _keep(plan, store, earlier, block, note)) is not None:
+            return replace(kept, write_s=perf_counter() - started)
+    lr, valid, scenes = _read_block(plan, block)
+    pixels, read = pixels_digest(lr, valid), perf_counter()
+    if earlier is not None and earlier.pixels_of(block) == pixels:
+        note = note_of(pixels, scenes, kept=True)
+        if (kept := _keep(plan, store, earlier, block, note)) is not None:
+            return replace(kept, read_s=read - started, write_s=perf_counter() - read)
+    drawing = None if lr is None else _Timed(draw_block(plan, block, upsampler, lr, valid))
+    store.write(block, drawing, valid, note_of(pixels, scenes, kept=False))
+    infer_s = 0.0 if drawing is None else drawing.seconds
     return BlockResult(
         index=block.index,
         valid_fraction=float(valid.mean()),
-        read_s=float(read_s),
-        infer_s=float(infer_s),
-        write_s=float(write_s),
+        read_s=read - started,
+        infer_s=infer_s,
+        write_s=perf_counter() - read - infer_s,
     )
 
 
-def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
+def _keep(
+    plan: UpscalePlan, store: RegionStore, earlier: Earlier, block: Block, note: Any
+) -> BlockResult | None:
+    """Copy a block of the earlier output; None if it cannot be read there."""
+    try:
+        strips, valid = plan.sink.read_back(Path(earlier.output), block)
+        store.write(block, strips, valid, note)
+    except ReadBackError:
+        return None
+    return BlockResult(index=block.index, valid_fraction=float(valid.mean()), kept=True)
+
+
+class _Timed:
+    """Strips, with the time that it takes to draw them."""
+
+    def __init__(self, strips: Iterator[npt.NDArray[Any]]) -> None:
+        self._strips = strips
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return self
+
+    def __next__(self) -> npt.NDArray[Any]:
+        started = perf_counter()
+        try:
+            return next(self._strips)
+        finally:
+            self.seconds += perf_counter() - started
+
+
+def finish(
+    plan: UpscalePlan, tags: Mapping[str, str] | None = None, *, record: bool = False
+) -> Path:
     """Complete the output, put it under its name, and take the working folder down.
 
     Parameters
@@ -132,6 +227,8 @@ def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
     plan : UpscalePlan
     tags : mapping of str to str, optional
         Tags beside the plan's own.
+    record : bool
+        Tell beside it what its blocks were drawn from, so that it can be brought up to date.
 
     Raises
     ------
@@ -151,11 +248,17 @@ def finish(plan: UpscalePlan, tags: Mapping[str, str] | None = None) -> Path:
                 f"{stamp.href} has changed while it was upscaled; run again from the beginning",
                 href=stamp.href,
             )
-    tags = {**(tags or {}), **plan.tags}
+    tags = {**(tags or {}), **plan.tags, "SKYSCALE_BLOCK_LR_PX": str(plan.block_lr_px)}
     if shares := provenance(plan):
         kept = ("id", "time", "share")
         tags["SKYSCALE_PROVENANCE"] = json.dumps([{k: s[k] for k in kept} for s in shares])
-    return store.finish(Path(plan.output), tags)
+    output = store.finish(Path(plan.output), tags)
+    if record:
+        write_record(plan, list(store.notes()))
+    else:
+        record_path(output).unlink(missing_ok=True)  # of an older output of this name
+    store.remove()
+    return output
 
 
 def provenance(plan: UpscalePlan) -> list[dict[str, Any]]:
@@ -170,16 +273,13 @@ def provenance(plan: UpscalePlan) -> list[dict[str, Any]]:
         return []
     counts = np.zeros(len(plan.source.scenes) + 1, np.int64)
     for note in _store(plan).notes():
-        counts += note
+        counts += note["scenes"]
     return plan.source.provenance(counts)
 
 
-def fill_invalid(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Give every invalid pixel [C, h, w] the value of the nearest valid one."""
-    if valid.all():
-        return data
-    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return np.asarray(data[:, nearest[0], nearest[1]])
+def kept_blocks(plan: UpscalePlan) -> int:
+    """How many finished blocks were copied from an earlier output."""
+    return sum(note["kept"] for note in _store(plan).notes())
 
 
 def _store(plan: UpscalePlan) -> RegionStore:
@@ -202,11 +302,7 @@ def _read_block(
     if not valid.any():
         return None, valid, note
     if not pixels.valid.all() and plan.upsampler.halo:
-        # What fills a hole must not depend on the block that asks. A hole pixel matters where it
-        # lies in the halo of a valid pixel, which is then at most halo * sqrt(2) from it; so its
-        # nearest valid pixel is no farther, and this margin holds it.
-        margin = math.ceil(plan.upsampler.halo * math.sqrt(2))
-        pixels, _, window = _read_halo(plan, block, margin)
+        pixels, _, window = _read_halo(plan, block, plan.fill_margin_lr_px)
     filled = fill_invalid(pixels.data, pixels.valid)
     return np.asarray(window.lay_out(filled), np.float32), valid, note
 
@@ -220,80 +316,3 @@ def _read_halo(
         composite = plan.source.compose(window.rows, window.cols)
         return composite.pixels, composite.scene, window
     return plan.source.read(window.rows, window.cols), None, window
-
-
-def _infer(
-    plan: UpscalePlan,
-    block: Block,
-    upsampler: Upsampler,
-    lr: npt.NDArray[np.float32],
-    valid: npt.NDArray[np.bool_],
-) -> npt.NDArray[Any]:
-    """HR pixels of the block, [C, H, W], in the output's dtype, holes as nodata."""
-    scale = plan.upsampler.scale
-    hr = np.empty((plan.profile.bands, *block.scaled(scale).shape), plan.profile.dtype)
-    done = 0
-    try:
-        for rows, strip in draw_strips(upsampler, lr, plan.upsampler.halo):
-            if rows.start != done or strip.shape != hr[:, rows].shape:
-                raise UpscaleError(
-                    f"{upsampler.name} made a strip of shape {strip.shape} for rows {rows.start} "
-                    f"to {rows.stop}; wanted {hr[:, rows].shape} from row {done} on"
-                )
-            round_into(hr[:, rows], strip, plan.profile.nodata)
-            done = rows.stop
-    except UpscaleError as error:
-        raise UpscaleError(
-            f"{error.message}, at {block}", **error.facts | {"block": block.index}
-        ) from error
-    except NotFiniteError as error:
-        raise UpscaleError(
-            f"{upsampler.name} made NaN or infinite values at {block}", block=block.index
-        ) from error
-    if done != hr.shape[1]:
-        raise UpscaleError(
-            f"{upsampler.name} made {done} of {hr.shape[1]} rows at {block}", block=block.index
-        )
-    if not valid.all():
-        hole = ~valid.repeat(scale, 0).repeat(scale, 1)
-        hr[:, hole] = plan.profile.fill
-    return hr
-
-
-class NotFiniteError(ValueError):
-    """Values that are NaN or infinite."""
-
-
-# Bytes that are rounded at a time: what fits the caches is passed over several times at no cost.
-_STRIP_BYTES = 1 << 18
-
-
-def round_into(out: npt.NDArray[Any], sr: npt.NDArray[np.float32], nodata: float | None) -> None:
-    """Round and clip [C, H, W] to a dtype; a value that would read as nodata moves to the next one.
-
-    Parameters
-    ----------
-    out : array, [C, H, W]
-        Filled.
-    sr : array, [C, H, W]
-    nodata : float or None
-        Of `out`.
-
-    Raises
-    ------
-    NotFiniteError
-        If a value is not finite.
-    """
-    rows = max(1, _STRIP_BYTES // max(1, sr[:, :1].nbytes))
-    for top in range(0, sr.shape[1], rows):
-        strip, place = sr[:, top : top + rows], out[:, top : top + rows]
-        low, high = float(strip.min()), float(strip.max())
-        if not math.isfinite(low + high):
-            raise NotFiniteError("values that are not finite")
-        if out.dtype.kind != "f":
-            limits = np.iinfo(out.dtype)
-            strip = np.rint(strip)
-            if low < limits.min or high > limits.max:
-                np.clip(strip, limits.min, limits.max, out=strip)
-        place[...] = strip
-        step_off(place, nodata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -16,17 +16,20 @@ from geo.raster_io import inspect_raster
 from geo.raster_profile import RasterProfile
 from geo.region_sink import RegionSink, json_number
 from geo.region_source import RasterSource, RegionSource, raster_source, source_from_dict
-from geo.regionstore import fingerprint
+from geo.regionstore import fingerprint, stored_plan
 from geo.tiff_tiles import COMPRESSIONS, Compression
 from geo.tiling import Tiling
-from geo.upsampler import Upsampler, UpsamplerFacts
+from geo.upsampler import StripUpsampler, Upsampler, UpsamplerFacts
 
 TILE_PX = 512
 
 # Bytes of memory for a pixel of one plane of the output: what the network makes, what is rounded
-# from it, what waits to be written, and the layers before.
-_BYTES_A_PIXEL = 16
+# from it, what waits to be written, and the layers before. Drawn and written in strips, a block
+# takes little beside its LR pixels: as read, filled, laid out and as the network wants them.
+_BYTES_A_PIXEL, _BYTES_IN_STRIPS, _BYTES_AN_LR_PIXEL = 16, 2, 16
 _LEAST_BLOCK_PX, _MOST_BLOCK_PX = 1024, 4096
+# Blocks for each worker, at least, so that all end at about the same time.
+_FAIR_SHARE = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,16 @@ class UpscalePlan:
     def format(self) -> Literal["cog", "zarr"]:
         """Told by the output's name."""
         return "zarr" if self.output.endswith(".zarr") else "cog"
+
+    @property
+    def fill_margin_lr_px(self) -> int:
+        """Pixels beyond block and halo that may fill holes in them.
+
+        What fills a hole must not depend on the block that asks. A hole pixel matters where it lies
+        in the halo of a valid pixel, which is then at most halo * sqrt(2) from it; so its nearest
+        valid pixel is no farther.
+        """
+        return math.ceil(self.upsampler.halo * math.sqrt(2))
 
     @property
     def blocks(self) -> Tiling:
@@ -265,17 +278,32 @@ def plan_upscale(
     if str(output.resolve()) in {str(Path(href).resolve()) for href in region.hrefs}:
         raise UpscaleError(f"{output} is the source itself; wanted another output", output=output)
     profile = output_profile(region, facts, config.dtype)
-    return UpscalePlan(
+    in_strips = isinstance(upsampler, StripUpsampler) and output.suffix != ".zarr"
+    plan = UpscalePlan(
         source=region,
         stamps=tuple(FileStamp.of(href) for href in region.hrefs),
         output=str(output),
         upsampler=facts,
-        block_lr_px=_block_lr_px(region, facts, profile, config),
+        block_lr_px=_block_lr_px(region, facts, profile, config, in_strips=in_strips),
         profile=profile,
         compression=config.compression,
         tile_px=config.tile_px,
         tags=_tags(region, facts),
     )
+    return plan if config.block_lr_px is not None else _with_blocks_begun(plan)
+
+
+def _with_blocks_begun(plan: UpscalePlan) -> UpscalePlan:
+    """The plan with the blocks of the work that lies there, if nothing else sets them apart.
+
+    Another number of workers would cut the region otherwise, and all that is done would be lost.
+    """
+    begun = stored_plan(plan.folder)
+    block = begun.get("block_lr_px")
+    if not isinstance(block, int) or block < 1 or block % plan.sink.block_multiple_lr_px:
+        return plan
+    alike = replace(plan, block_lr_px=block)
+    return alike if alike.fingerprint == begun.get("fingerprint") else plan
 
 
 def _with_bands(
@@ -308,19 +336,26 @@ def _tags(source: RegionSource, facts: UpsamplerFacts) -> dict[str, str]:
 
 
 def _block_lr_px(
-    source: RegionSource, facts: UpsamplerFacts, profile: RasterProfile, config: UpscaleConfig
+    source: RegionSource,
+    facts: UpsamplerFacts,
+    profile: RasterProfile,
+    config: UpscaleConfig,
+    *,
+    in_strips: bool,
 ) -> int:
     """Edge of a block: as large as memory allows, for halos cost less then; whole tiles."""
     multiple = config.tile_px // math.gcd(config.tile_px, facts.scale)
     if config.block_lr_px is not None:
         return -(-config.block_lr_px // multiple) * multiple
+    a_plane: float = _BYTES_A_PIXEL
+    if in_strips:
+        a_plane = _BYTES_IN_STRIPS + _BYTES_AN_LR_PIXEL / facts.scale**2
     # What is worked on beside the output's planes counts with the planes.
-    bytes_a_pixel = _BYTES_A_PIXEL * (profile.bands + 1)
+    bytes_a_pixel = a_plane * (profile.bands + 1)
     room = 1e6 * config.memory_mb / config.workers / bytes_a_pixel
     edge_px = min(_MOST_BLOCK_PX, max(_LEAST_BLOCK_PX, math.sqrt(room)))
-    # Enough blocks for all workers to end at about the same time.
     shape = source.geobox.shape
-    fair_px = facts.scale * math.sqrt(shape[0] * shape[1] / (4 * config.workers))
+    fair_px = facts.scale * math.sqrt(shape[0] * shape[1] / (_FAIR_SHARE * config.workers))
     edge_px = min(edge_px, max(_LEAST_BLOCK_PX, fair_px))
     # A power of two of tiles has overviews to itself.
     tiles = max(1, int(edge_px / facts.scale / multiple))

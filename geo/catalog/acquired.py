@@ -55,7 +55,10 @@ def compile_pattern(text: str | None) -> re.Pattern[str] | None:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise CatalogError(f"time pattern {text!r}: {error}") from error
+        raise CatalogError(
+            f"time pattern {text!r} is no regular expression ({error}); "
+            "wanted one like (?P<year>\\d{4})(?P<month>\\d\\d)(?P<day>\\d\\d)"
+        ) from error
     groups = set(pattern.groupindex)
     if not ({"year", "month", "day"} <= groups or {"year", "doy"} <= groups):
         raise CatalogError(
@@ -88,8 +91,10 @@ def time_of_raster(
         With cause ``no_time``.
     """
     if pattern is not None:
-        time = _time_of_match(pattern.search(inside))
-        wanted = f"a path that {pattern.pattern!r} matches"
+        match = pattern.search(inside)
+        time = _time_of_match(match)
+        found = f"finds {match.group()!r}, which is no day" if match else "finds nothing"
+        wanted = f"one that the time pattern tells: {pattern.pattern!r} {found}, in {inside!r}"
     else:
         time = (
             _time_of_sidecar(sidecar)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import reprlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import shapely
 import shapely.geometry
 from shapely.errors import ShapelyError
 
 from geo.catalog.antimeridian import healed, wrapped
+from geo.errors import first_line
 from geo.footprints import polygonal
 
 _SUFFIXES = (".json", ".geojson")
@@ -50,10 +55,32 @@ def read_aoi(text: str) -> shapely.Geometry:
 def _read_file(text: str) -> shapely.Geometry:
     try:
         content = json.loads(Path(text).read_text())
-        features = content.get("features") or [content]
-        return shapely.union_all([shapely.geometry.shape(f.get("geometry", f)) for f in features])
-    except (OSError, ShapelyError, ValueError, AttributeError, TypeError, LookupError) as error:
-        raise ValueError(f"aoi {text}: not a readable GeoJSON file ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"aoi {text}: not a readable GeoJSON file ({first_line(error)})"
+        ) from error
+    try:
+        return shapely.union_all(list(_geometries(content)))
+    except (ShapelyError, ValueError, AttributeError, TypeError, LookupError) as error:
+        raise ValueError(
+            f"aoi {text}: no GeoJSON ({first_line(error)}); wanted polygons in degrees"
+        ) from error
+
+
+def _geometries(content: Any) -> Iterator[shapely.Geometry]:
+    """Geometries of a GeoJSON document; features without a place (RFC 7946, 3.2) have none."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{reprlib.repr(content)} is no geometry or feature")
+    if "features" in content:
+        for feature in content["features"]:
+            yield from _geometries(feature)
+    elif "geometry" in content:
+        if content["geometry"] is not None:
+            yield from _geometries(content["geometry"])
+    elif not isinstance(content.get("type"), str):
+        raise ValueError(f"{reprlib.repr(content)} is no geometry or feature")
+    else:
+        yield shapely.geometry.shape(content)
 
 
 def _read_box(text: str) -> shapely.Geometry:
@@ -65,7 +92,7 @@ def _read_box(text: str) -> shapely.Geometry:
         ) from error
     if -180 <= east < west <= 180 and east + 360 - west < 180:
         east += 360
-    if not (west < east and south < north):
+    if not (west < east and south < north and all(map(math.isfinite, (west, south, east, north)))):
         raise ValueError(
             f"aoi is {text!r}; wanted west < east (or across the antimeridian) and south < north"
         )

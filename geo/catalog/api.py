@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import shapely.geometry
 from pystac import Link
@@ -44,13 +45,15 @@ def read_api(source: str, client: HttpClient, query: SceneQuery, known: Known) -
     Raises
     ------
     CatalogError
-        If the server cannot be searched.
+        If the server cannot be searched, or has no such collection.
     """
     url, collections = _parts(source)
+    empty = True
     try:
         api = Client.open(url, stac_io=PatientApiIO(client))
         search = _search_terms(api, query, known)
         for item in _pages(api, collections, search):
+            empty = False
             record = item if isinstance(item, dict) else {}
             key = f"{url}#{record.get('collection') or collections[0]}/{record.get('id')}"
             yield entry_of_item(item, key, base=base_of(item, url), stamp=_stamp(record))
@@ -58,6 +61,21 @@ def read_api(source: str, client: HttpClient, query: SceneQuery, known: Known) -
         raise CatalogError(f"{source}: the API refuses ({first_line(error)})", href=url) from error
     except (LookupError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise CatalogError(f"{source}: not a STAC API ({first_line(error)})", href=url) from error
+    if empty and not known:
+        _check_collections(source, url, collections, client)
+
+
+def _check_collections(source: str, url: str, collections: list[str], client: HttpClient) -> None:
+    """Refuse a collection that is not there; servers find nothing in it without a word."""
+    for name in collections:
+        try:
+            client.get(f"{url}/collections/{quote(name, safe='')}")
+        except CatalogError as error:
+            if error.facts.get("status") == 404:
+                raise CatalogError(
+                    f"{source}: the API has no collection {name}; wanted one of {url}/collections",
+                    href=url,
+                ) from error
 
 
 class PatientApiIO(StacApiIO):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import shapely
 
@@ -17,9 +18,17 @@ from geo.catalog.query import text_of
 from geo.catalog.scene import Refusal
 from geo.catalog.stac import entry_of_item
 from geo.errors import CatalogError, GeoError
+from geo.hrefs import is_remote
 from geo.raster_io import RasterInfo, inspect_raster
 
-__all__ = ["RASTER_SUFFIXES", "lonlat_footprint", "read_folder", "read_rasters"]
+__all__ = [
+    "RASTER_SUFFIXES",
+    "is_raster_url",
+    "lonlat_footprint",
+    "read_folder",
+    "read_raster_url",
+    "read_rasters",
+]
 
 # VRT is among them so that it is listed as refused, with the reason.
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".vrt", ".img", ".jpg", ".jpeg", ".png"})
@@ -101,6 +110,33 @@ def read_rasters(
         yield _raster_entry(path, inside.with_suffix("").as_posix(), mine, known, pattern)
 
 
+def is_raster_url(source: str) -> bool:
+    """Whether a source is a URL that ends like a raster."""
+    return is_remote(source) and urlsplit(source).path.lower().endswith(tuple(RASTER_SUFFIXES))
+
+
+def read_raster_url(url: str, pattern: re.Pattern[str] | None = None) -> Entry:
+    """Entry of one raster behind a URL; nothing is looked for beside it.
+
+    Its footprint is its whole frame: to look for holes would fetch a good part of it.
+
+    Parameters
+    ----------
+    url : str
+    pattern : re.Pattern, optional
+        As for `read_folder`.
+    """
+    path = Path(unquote(urlsplit(url).path))
+
+    def item() -> dict[str, Any]:
+        info = inspect_raster(url)
+        time = time_of_raster(path, path.stem, info.tags, {}, pattern)
+        footprint = lonlat_footprint(info.geobox, url)
+        return _item_of_raster(info, footprint, path.stem, text_of(time), {}, {})
+
+    return _entry(url, path.stem, "", item)
+
+
 def _raster_entry(
     path: Path,
     name: str,
@@ -119,7 +155,7 @@ def _raster_entry(
         info = inspect_raster(key)
         sidecar = read_sidecar(path)
         time = time_of_raster(path, name, info.tags, sidecar, pattern)
-        return _item_of_raster(info, name, text_of(time), sidecar, masks)
+        return _item_of_raster(info, valid_footprint(info), name, text_of(time), sidecar, masks)
 
     return _entry(key, name, stamp, item)
 
@@ -135,13 +171,13 @@ def _entry(key: str, name: str, stamp: str, make: Callable[[], dict[str, Any]]) 
 
 def _item_of_raster(
     info: RasterInfo,
+    footprint: shapely.Geometry,
     name: str,
     time: str | None,
     sidecar: dict[str, Any],
     masks: dict[str, Path],
 ) -> dict[str, Any]:
     """A STAC item; what a sidecar's item says (clouds, baseline) is kept."""
-    footprint = valid_footprint(info)
     gsd_m = ground_gsd_m(info.geobox)
     data: dict[str, Any] = {"href": info.href, "roles": ["data"], "gsd": gsd_m}
     if info.indexes == tuple(range(1, len(info.bands) + 1)):

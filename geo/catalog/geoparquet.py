@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 import shapely
 import shapely.geometry
 
-from geo.catalog.entry import Entry
+from geo.catalog.entry import Entry, refused
 from geo.catalog.query import SceneQuery, parse_time, text_of
 from geo.catalog.scene import Refusal
-from geo.catalog.stac import entry_of_item
+from geo.catalog.stac import BAD_ITEM, entry_of_item
 from geo.errors import CatalogError, first_line
 from geo.hrefs import is_remote
 
@@ -100,21 +100,20 @@ def read_table(
     Raises
     ------
     CatalogError
-        If it is no Parquet file of items.
+        If it is no Parquet file of items, or damaged.
     """
     with _opened(source, body) as file:
         names = set(file.schema_arrow.names)
         if not {"id", "geometry"} <= names:
             raise CatalogError(
-                f"{source}: no GeoParquet of items; it has the columns {', '.join(sorted(names))}",
+                f"{source}: no GeoParquet of items; it has the columns {', '.join(sorted(names))}; "
+                "wanted id and geometry at least",
                 href=source,
             )
-        for refusal in json.loads(_metadata(file).get("skyscale:refusals", "[]")):
-            key, stamp = refusal.pop("key"), refusal.pop("stamp")
-            yield Entry(key=key, stamp=stamp, refusal=Refusal(**refusal))
+        yield from _refusals(file, source)
         # What comes from the network is looked at as a stranger's, whatever it says it is.
         ours = {_KEY, _STAMP, _JSON} <= names and not is_remote(source)
-        for batch in file.iter_batches(batch_size=_ROW_GROUP):
+        for batch in _batches(file, source):
             rows = batch.filter(_wanted(batch, query))
             if ours:
                 for key, stamp, text in zip(
@@ -123,23 +122,51 @@ def read_table(
                     yield Entry(key=key, stamp=stamp, text=text)
             else:
                 for row in rows.to_pylist():
-                    item = _item_of_row(row)
-                    name = f"{item.get('collection') or ''}/{item.get('id')}"
-                    yield entry_of_item(item, f"{source}#{name}", base=source)
+                    key = f"{source}#{row.get('collection') or ''}/{row['id']}"
+                    try:
+                        item = _item_of_row(row)
+                    except BAD_ITEM as error:
+                        yield refused(key, str(row["id"]), error)
+                    else:
+                        yield entry_of_item(item, key, base=source)
 
 
 def _opened(source: str, body: bytes | None = None) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(io.BytesIO(body) if body is not None else source)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise CatalogError(
-            f"{source}: not a Parquet file ({first_line(error)})", href=source
+            f"{source}: not a Parquet file ({first_line(error)}); wanted a GeoParquet of items",
+            href=source,
+        ) from error
+
+
+def _batches(file: pq.ParquetFile, source: str) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(batch_size=_ROW_GROUP)
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogError(
+            f"{source}: its rows cannot be read ({first_line(error)}); fetch or write it anew",
+            href=source,
+        ) from error
+
+
+def _refusals(file: pq.ParquetFile, source: str) -> Iterator[Entry]:
+    """What was no scene when the table was written."""
+    try:
+        for refusal in json.loads(_metadata(file).get("skyscale:refusals", "[]")):
+            key, stamp = refusal.pop("key"), refusal.pop("stamp")
+            yield Entry(key=key, stamp=stamp, refusal=Refusal(**refusal))
+    except BAD_ITEM as error:
+        raise CatalogError(
+            f"{source}: its list of refusals is damaged ({first_line(error)}); write it anew",
+            href=source,
         ) from error
 
 
 def _metadata(file: pq.ParquetFile) -> dict[str, str]:
     found = file.schema_arrow.metadata or {}
-    return {key.decode(): value.decode() for key, value in found.items()}
+    return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items()}
 
 
 def _wanted(batch: pa.RecordBatch, query: SceneQuery | None) -> pa.Array:
@@ -305,6 +332,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        # A map column comes as pairs.
+        if value and all(isinstance(inner, tuple) for inner in value):  # a map column
+            return _plain(dict(value))
         return [_plain(inner) for inner in value]
     return value

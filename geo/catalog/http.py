@@ -16,8 +16,11 @@ import requests
 
 from geo.errors import CatalogError, first_line
 from geo.hrefs import is_web
+from geo.secrets import holds_user
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Of what a server says to a refusal, so much is read and so much is passed on.
+_MOST_WORDS_BYTES, _MOST_WORDS = 2**16, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +117,29 @@ class HttpClient:
             raise CatalogError(
                 f"{url}: wanted a URL of http or https", href=url, cause="forbidden_href"
             )
+        if holds_user(url):
+            raise CatalogError(
+                f"{url}: a name or password in it would be told to stores and reports; put it into "
+                "~/.netrc",
+                href=url,
+                cause="forbidden_href",
+            )
         rules = self.rules
         wait_s = rules.first_wait_s
         for attempt in range(1, rules.attempts + 1):
             try:
                 return self._once(method, url, params, body, headers)
             except _PassingError as failure:
-                last = attempt == rules.attempts or failure.wait_s > rules.longest_wait_s
-                if last:
+                too_long = failure.wait_s > rules.longest_wait_s
+                if too_long or attempt == rules.attempts:
+                    told = f"asked {attempt} times" if attempt > 1 else "asked once"
+                    if too_long:
+                        told = (
+                            f"to be asked again in {failure.wait_s:.0f} s; "
+                            f"wanted {rules.longest_wait_s:g} s at most"
+                        )
                     raise CatalogError(
-                        f"{url}: {failure} (asked {attempt} times)", href=url, cause="unreachable"
+                        f"{url}: {failure} ({told})", href=url, cause="unreachable"
                     ) from failure
                 backoff = min(wait_s, rules.longest_wait_s) * random.uniform(0.5, 1.0)
                 time.sleep(max(backoff, failure.wait_s))
@@ -161,7 +177,7 @@ class HttpClient:
                     raise _PassingError(f"the server answers {status}", asked)
                 if not (200 <= status < 300 or status == 304):
                     raise CatalogError(
-                        f"{url}: the server answers {status}",
+                        f"{url}: the server answers {status}{_words(response)}",
                         href=url,
                         cause="refused",
                         status=status,
@@ -189,7 +205,7 @@ class HttpClient:
             size += len(piece)
             if size > self.rules.max_bytes:
                 raise CatalogError(
-                    f"{url}: more than {self.rules.max_bytes} bytes",
+                    f"{url}: more than {self.rules.max_bytes} bytes; wanted a smaller document",
                     href=url,
                     cause="too_large",
                     limit=self.rules.max_bytes,
@@ -203,6 +219,22 @@ class HttpClient:
             self._local.session = requests.Session()
         session: requests.Session = self._local.session
         return session
+
+
+def _words(response: requests.Response) -> str:
+    """What a server says to a refusal itself, as APIs do in JSON; nothing of pages for the eye."""
+    try:
+        told = json.loads(next(response.iter_content(_MOST_WORDS_BYTES), b""))
+    except (ValueError, RecursionError, requests.RequestException):
+        return ""
+    fields = (
+        [told.get(n) for n in ("description", "detail", "message")]
+        if isinstance(told, dict)
+        else []
+    )
+    said = next((str(text) for text in fields if text), "")
+    plain = " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    return f" ({plain[:_MOST_WORDS]})" if plain else ""
 
 
 def _seconds(retry_after: str) -> float:

@@ -9,7 +9,13 @@ from urllib.parse import urlsplit
 from geo.catalog import api, geoparquet
 from geo.catalog.acquired import compile_pattern
 from geo.catalog.entry import Entry, Known
-from geo.catalog.folder import RASTER_SUFFIXES, read_folder, read_rasters
+from geo.catalog.folder import (
+    RASTER_SUFFIXES,
+    is_raster_url,
+    read_folder,
+    read_raster_url,
+    read_rasters,
+)
 from geo.catalog.http import HttpClient, HttpRules
 from geo.catalog.query import SceneQuery
 from geo.catalog.scene import Refusal, Scene
@@ -17,6 +23,11 @@ from geo.catalog.stac import BAD_ITEM, scene_of_item
 from geo.catalog.static import read_static
 from geo.errors import CatalogError
 from geo.hrefs import is_web, local_path
+
+_SOURCES = (
+    "a STAC collection or item, stac-api:URL#COLLECTION, a GeoParquet of items, "
+    "a folder of rasters, or a raster"
+)
 
 
 def read_scenes(
@@ -33,7 +44,8 @@ def read_scenes(
     source : str
         Path or URL of a STAC catalogue, collection, item or item collection; or
         ``stac-api:URL#COLLECTION``; or path or URL of a GeoParquet file of items; or a folder with
-        a ``collection.json`` or ``catalog.json``; or a folder of rasters; or one raster.
+        a ``collection.json`` or ``catalog.json``; or a folder of rasters; or path or URL of one
+        raster.
     query : SceneQuery, optional
         Which scenes are wanted; an API is asked for no others.
     time_pattern : str, optional
@@ -86,18 +98,24 @@ def read_entries(
     if source.startswith(api.PREFIX):
         yield from api.read_api(source, client, query, known)
         return
+    if is_raster_url(source):
+        yield read_raster_url(source, pattern)
+        return
     if is_web(source):
         if urlsplit(source).path.lower().endswith(geoparquet.SUFFIXES):
             yield from geoparquet.read_table(source, query, body=client.get(source).body)
         else:
             yield from read_static(source, client, known)
         return
-    path = Path(local_path(source))
-    if ("://" in source and not source.startswith("file:")) or not path.exists():
+    if not source.strip():
+        raise CatalogError(f"the source is {source!r}; wanted {_SOURCES}")
+    if "://" in source and not source.startswith("file:"):
         raise CatalogError(
-            f"{source}: no such file or folder; wanted a STAC collection or item, "
-            "stac-api:URL#COLLECTION, a GeoParquet of items, a folder of rasters, or a raster"
+            f"{source}: scenes are listed from files and over HTTP only; wanted {_SOURCES}"
         )
+    path = Path(local_path(source))
+    if not path.exists():
+        raise CatalogError(f"{source}: no such file or folder; wanted {_SOURCES}")
     if path.is_dir():
         for name in ("collection.json", "catalog.json"):
             if (path / name).exists():

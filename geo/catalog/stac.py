@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from geo.catalog.asset import Asset, is_raster, is_rendering, mask_kind, plain_k
 from geo.catalog.entry import Entry, refused
 from geo.catalog.query import parse_time
 from geo.catalog.scene import Scene
-from geo.errors import CatalogError, GeoError, SourceError
+from geo.errors import CatalogError, GeoError, SourceError, first_line
 from geo.hrefs import is_web, resolve_href
 
 # What a malformed item makes shapely, datetime and plain indexing raise.
@@ -53,7 +54,8 @@ def entry_of_item(item: Any, key: str, *, base: str | None = None, stamp: str = 
     """
     try:
         if not (isinstance(item, dict) and item.get("type") == "Feature"):
-            raise CatalogError("not a STAC item")
+            kind = item.get("type") if isinstance(item, dict) else item
+            raise CatalogError(f"its type is {reprlib.repr(kind)}; wanted a STAC item (Feature)")
         absolute = absolute_item(item, base or key)
         scene_of_item(absolute)
     except BAD_ITEM as error:
@@ -73,7 +75,7 @@ def absolute_item(item: Mapping[str, Any], base: str) -> dict[str, Any]:
         If a data or mask asset names what may not be opened; other such assets are left out.
     """
     assets = {}
-    for key, asset in dict(item.get("assets") or {}).items():
+    for key, asset in _assets_of(item).items():
         try:
             assets[key] = {**asset, "href": resolve_href(asset["href"], base)}
         except SourceError:
@@ -107,22 +109,26 @@ def scene_of_item(item: Mapping[str, Any]) -> Scene:
         raise CatalogError(f"an item's id is {name!r}; wanted printable characters")
     if item.get("geometry") is None:
         raise CatalogError(f"item {name} has no geometry")
-    outline = shapely.force_2d(shapely.geometry.shape(item["geometry"]))
-    footprint = shapely.make_valid(healed(outline))
+    try:
+        outline = shapely.force_2d(shapely.geometry.shape(item["geometry"]))
+        footprint = shapely.make_valid(healed(outline))
+    except BAD_ITEM as error:
+        raise CatalogError(
+            f"item {name} has a geometry that is no GeoJSON ({first_line(error)})"
+        ) from error
     if footprint.is_empty:
         raise CatalogError(f"item {name} has an empty geometry")
-    properties = dict(item["properties"])
+    properties = _object(item.get("properties"), f"properties of item {name}")
     parser = _Assets(item)
-    assets = {k: parser.parse(k, asset) for k, asset in dict(item.get("assets") or {}).items()}
+    assets = {key: parser.parse(key, asset) for key, asset in _assets_of(item).items()}
     if not assets:
         raise CatalogError(f"item {name} has no assets")
-    cloud_percent = properties.get("eo:cloud_cover")
     return Scene(
         id=name,
         time=_time_of(name, properties),
         footprint=footprint,
         assets=useful(assets),
-        cloud_fraction=None if cloud_percent is None else float(cloud_percent) / 100,
+        cloud_fraction=_cloud_of(name, properties),
         properties=properties,
     )
 
@@ -131,12 +137,47 @@ def _time_of(name: str, properties: Mapping[str, Any]) -> datetime:
     if properties.get("datetime") is not None:
         time = parse_time(properties["datetime"])
         if time is None:
-            raise CatalogError(f"item {name} has the time {properties['datetime']!r}")
+            raise CatalogError(
+                f"item {name} has the time {reprlib.repr(properties['datetime'])}; "
+                "wanted one like 2023-08-15T10:00:00Z"
+            )
         return time
     start, end = (parse_time(properties.get(f"{k}_datetime")) for k in ("start", "end"))
     if start is None or end is None:
-        raise CatalogError(f"item {name} has no time")
+        raise CatalogError(
+            f"item {name} has no time; wanted a datetime, or start_datetime and end_datetime"
+        )
     return start + (end - start) / 2
+
+
+def _cloud_of(name: str, properties: Mapping[str, Any]) -> float | None:
+    """Share of clouds; what some publishers write for unknown, -1 or NaN, is unknown."""
+    percent = properties.get("eo:cloud_cover")
+    if percent is None:
+        return None
+    try:
+        cloud = float(percent) / 100
+    except (TypeError, ValueError) as error:
+        raise CatalogError(
+            f"item {name} has the cloud cover {reprlib.repr(percent)}; wanted a percentage"
+        ) from error
+    return min(cloud, 1.0) if cloud >= 0 else None
+
+
+def _assets_of(item: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Assets of an item, each an object with an href."""
+    assets = _object(item.get("assets") or {}, "assets")
+    for key, asset in assets.items():
+        href = _object(asset, f"asset {key}").get("href")
+        if not isinstance(href, str):
+            raise CatalogError(f"asset {key} has the href {reprlib.repr(href)}; wanted text")
+    return assets
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise CatalogError(f"{what}: got {reprlib.repr(value)}; wanted a JSON object")
+    return dict(value)
 
 
 class _Assets:
@@ -148,11 +189,8 @@ class _Assets:
         self._naip = "naip" in str(item.get("collection", "")).lower()
 
     def parse(self, key: str, asset: Mapping[str, Any]) -> Asset:
-        href = asset["href"]
-        if not isinstance(href, str):
-            raise CatalogError(f"asset {key} has the href {href!r}; wanted text")
         parsed = Asset(
-            href=href,
+            href=asset["href"],
             bands=self._band_names(plain_key(key), asset),
             roles=tuple(str(role) for role in asset.get("roles") or ()),
             title=str(asset.get("title") or ""),

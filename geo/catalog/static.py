@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,10 +43,12 @@ def read_static(href: str, client: HttpClient, known: Known) -> Iterator[Entry]:
     """
     try:
         root = _fetch(href, client, "")
-    except (GeoError, ValueError, OSError, RecursionError) as error:
-        reason = error.message if isinstance(error, GeoError) else first_line(error)
+    except OSError as error:
+        raise CatalogError(f"{href}: cannot be read ({first_line(error)})", href=href) from error
+    except (ValueError, RecursionError) as error:
         raise CatalogError(
-            f"{href}: not a STAC catalogue, collection or item ({reason})", href=href
+            f"{href}: not a STAC catalogue, collection or item (no JSON: {first_line(error)})",
+            href=href,
         ) from error
     kind = root.content.get("type") if isinstance(root.content, dict) else None
     if kind == "Feature":
@@ -63,7 +66,10 @@ def read_static(href: str, client: HttpClient, known: Known) -> Iterator[Entry]:
 def entries_of_list(items: Any, document: str) -> Iterator[Entry]:
     """Entries of items in one document, known by collection and id."""
     if not isinstance(items, list):
-        raise CatalogError(f"{document}: a list of items without items", href=document)
+        raise CatalogError(
+            f"{document}: its features are {reprlib.repr(items)}; wanted a list of STAC items",
+            href=document,
+        )
     for place, item in enumerate(items):
         record = item if isinstance(item, dict) else {}
         name = f"{record.get('collection') or ''}/{record.get('id') or place}"
@@ -148,7 +154,11 @@ def _fetch(href: str, client: HttpClient, stamp: str) -> Document:
     if stamp == now:
         return Document(href, now, None)
     if status.st_size > client.rules.max_bytes:
-        raise CatalogError(f"{href}: {status.st_size} bytes", href=href, cause="too_large")
+        raise CatalogError(
+            f"{href}: {status.st_size} bytes; wanted {client.rules.max_bytes} at most",
+            href=href,
+            cause="too_large",
+        )
     with open(href, "rb") as file:
         return Document(href, now, json.loads(file.read()))
 

@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from geo.reporting.notes import notes
 from geo.reporting.plan import ReportPlan
-from geo.scoring import bootstrap_interval, psnr_of
+from geo.scores import pair
+from geo.scores.pixels import psnr_of
+from geo.scores.pooling import bootstrap_interval, group_places
 
 Rows = Sequence[dict[str, Any]]
 
-# Sides of a place in tiles, and how many places an interval should rest on. Neighbouring tiles
-# resemble each other: drawn one by one they make the interval about half too narrow (measured on
-# 529 tiles), so the widest places of which there are enough are drawn.
-_PLACE_SIDES = (8, 4, 2, 1)
-_MIN_PLACES = 10
-# A tile of mostly holes is neither a best nor a worst example of anything.
-_MIN_SHOWN = 0.5
+# Names of scores that every image may have; sums for pooling are none.
+SCORES = tuple(n for n in (*pair.NAMES, "lpips") if n not in ("squared_error", "hf_power"))
+_WHO = {"sr": "", "bicubic": "bicubic_", "other": "other_"}
+# Upper ends of groups, and what they are called.
+_GAPS = ((1, "up to 1 day"), (3, "1 to 3 days"), (7, "3 to 7 days"), (30, "7 to 30 days"))
+_RESIDUALS = ((0.1, "up to 0.1 LR px"), (0.25, "0.1 to 0.25 LR px"), (0.5, "0.25 to 0.5 LR px"))
+_BEYOND = {"gap_days": "over 30 days", "registration_residual_px": "over 0.5 LR px"}
+_MEANS = ("ssim", "cpsnr_db", "sam_deg", "detail", "hallucination", "lr_consistency")
 
 
-def summarise(rows: Rows, plan: ReportPlan) -> dict[str, Any]:
+def summarise(
+    rows: Rows, plan: ReportPlan, seams: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What ``summary.json`` holds.
 
     The headline pools the tiles of held-out test ground where a split rule is known, else all.
+
+    Parameters
+    ----------
+    seams : mapping, optional
+        What `geo.reporting.seams.seam_score` says.
     """
     scope, chosen = headline_rows(rows)
+    data_range = plan.data_range
     summary = {
         "scope": scope,
-        **pool(chosen, plan.data_range),
-        "data_range": plan.data_range,
+        **pool(chosen, data_range),
+        "scores": score_table(chosen, data_range),
+        "data_range": data_range,
         "crop_px": 0,
-        "mask": "SR, reference and satellite scene valid; no cloud",
+        "mask": _mask(plan),
         "scale": plan.scale,
         "bands": list(plan.bands),
-        "model": plan.model,
-        "reference": plan.reference_id,
-        "gap_days": plan.gap_days,
+        "model": plan.sr.model,
+        "model_version": plan.sr.model_version,
+        "other": plan.other and Path(plan.other.href).name,
+        "other_model": plan.other and (plan.other.model_version or plan.other.model),
+        "store_version": plan.store_version,
+        "reference": _names([r.scene.id for r in plan.references]),
+        "gap_days": _middle(chosen, "gap_days"),
         "tiles_all": len(rows),
         "tiles_without_reference": sum(row["psnr_db"] is None for row in rows),
-        "alignment": plan.alignment.to_dict(),
-        "by_split": _by(rows, "split", plan.data_range),
-        "by_category": _by(chosen, "category", plan.data_range),
+        "tiles_seen": sum(bool(row["seen_fraction"]) for row in rows),
+        "tiles_unread": sum(row["error"] is not None for row in rows),
+        "alignment": _alignment(rows, plan),
+        "references": _references(rows, plan),
+        "references_refused": [
+            {"scene": r.id, "reason": r.reason, "detail": r.detail} for r in plan.refused
+        ],
+        "seams": seams,
+        "by_split": _by(rows, "split", data_range),
+        "by_category": _by(chosen, "category", data_range),
+        "by_gap": _by_size(chosen, "gap_days", _GAPS, data_range),
+        "by_registration_residual": _by_size(
+            chosen, "registration_residual_px", _RESIDUALS, data_range
+        ),
     }
     summary["notes"] = notes(summary, plan)
     return summary
@@ -63,7 +93,7 @@ def pool(rows: Rows, data_range: float) -> dict[str, Any]:
     plain = _pooled(compared, "bicubic_squared_error", data_range)
     gains = [row["gain_db"] for row in compared]
     finite = [gain for gain in gains if math.isfinite(gain)]
-    side, places = _places(compared)
+    side, places = group_places([("", row["row"], row["col"]) for row in compared])
     interval = bootstrap_interval(
         [row["squared_error"] for row in compared],
         [row["bicubic_squared_error"] for row in compared],
@@ -84,76 +114,129 @@ def pool(rows: Rows, data_range: float) -> dict[str, Any]:
         "share_worse": float(np.mean([g < 0 for g in gains])) if gains else None,
         "identical_tiles": sum(row["psnr_db"] == math.inf for row in scored),
         **{
-            name: _mean(scored, name)
-            for name in (
-                "ssim",
-                "bicubic_ssim",
-                "cpsnr_db",
-                "bicubic_cpsnr_db",
-                "sam_deg",
-                "bicubic_sam_deg",
-                "lr_consistency",
-                "bicubic_lr_consistency",
-                "registration_residual_px",
-            )
+            f"{who}{name}": _mean(rows, f"{who}{name}")
+            for name in _MEANS
+            for who in ("", "bicubic_")
         },
+        "registration_residual_px": _mean(rows, "registration_residual_px"),
     }
 
 
-def notes(summary: dict[str, Any], plan: ReportPlan) -> list[str]:
-    """How the numbers came about, in sentences for readers of the report."""
-    shift = plan.alignment
-    told = [
-        f"PSNR = 20 log10(MAX) - 10 log10(MSE) over all bands, MAX = {plan.data_range:g} DN; "
-        "pooled over tiles by their summed squared errors.",
-        "Pixels count where SR, reference and the satellite scene are all valid (no nodata, "
-        "no cloud); nothing is cropped, for SR and bicubic both saw beyond the tile.",
-        f"The reference was moved by ({shift.dy_px:+.2f}, {shift.dx_px:+.2f}) LR px (down, right) "
-        f"and brought to the satellite's colours by one gain and offset a band, for the whole "
-        f"scene (correlation {shift.correlation:.3f}).",
-        "Bicubic: Keys kernel, a = -0.5, on the same tiles under the same mask.",
-        "cPSNR: best of shifts of -3 to 3 HR px with the mean difference of each band removed, "
-        "cropped by 3 px; the same search for bicubic.",
-        "LR consistency: RMSE between the satellite image and SR seen by its sensor (Gaussian, "
-        "MTF 0.3 at Nyquist, area mean), in units of MAX; lower is better and needs no reference.",
-        "PSNR prefers blur: look at the pictures and at LR consistency before you judge by it.",
+def score_table(rows: Rows, data_range: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Every score of every image that is known of any tile: pooled where it can be, mean, median.
+
+    Returns
+    -------
+    dict
+        Score to ``sr``, ``bicubic`` and ``other``, each with ``mean`` and ``median`` over tiles,
+        and ``pooled`` for PSNR (by summed errors), the gain over bicubic, and the detail (by summed
+        powers).
+    """
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name in (*SCORES, "gain_db"):
+        for who, prefix in _WHO.items():
+            column = f"{prefix}{name}"
+            known = [row for row in rows if _finite(row.get(column))]
+            if not known:
+                continue
+            values = [row[column] for row in known]
+            told = {"mean": float(np.mean(values)), "median": float(np.median(values))}
+            whole = _whole(rows, name, prefix, data_range)
+            table.setdefault(name, {})[who] = (
+                {"pooled": whole} if whole is not None else {}
+            ) | told
+    return table
+
+
+def _whole(rows: Rows, name: str, prefix: str, data_range: float) -> float | None:
+    """A score of all tiles as if they were one, where it has a meaning."""
+    if name == "detail":
+        known = [row for row in rows if _finite(row.get(f"{prefix}detail"))]
+        real = math.fsum(row["real_hf_power"] for row in known)
+        return math.fsum(row[f"{prefix}hf_power"] for row in known) / real if real > 0 else None
+    known = [row for row in rows if row.get(f"{prefix}psnr_db") is not None]
+    if name == "psnr_db":
+        return _pooled(known, f"{prefix}squared_error", data_range)
+    if name == "gain_db":
+        both = [row for row in known if row["bicubic_psnr_db"] is not None]
+        mine, plain = (
+            _pooled(both, f"{who}squared_error", data_range) for who in (prefix, "bicubic_")
+        )
+        return _difference(mine, plain)
+    return None
+
+
+def _mask(plan: ReportPlan) -> str:
+    other = " other model," if plan.other else ""
+    if not plan.references:
+        return f"SR,{other} satellite scene valid; no cloud"
+    return f"SR,{other} reference and satellite scene valid; no cloud"
+
+
+def _names(names: Sequence[str]) -> str | None:
+    if len(names) < 2:
+        return names[0] if names else None
+    return f"{len(names)} aerial scenes"
+
+
+def _alignment(rows: Rows, plan: ReportPlan) -> dict[str, Any] | None:
+    """Of the reference that most tiles are judged by."""
+    used = _tiles_of(rows)
+    if not plan.references:
+        return None
+    first = max(plan.references, key=lambda r: used[r.scene.id])
+    return first.alignment.to_dict()
+
+
+def _references(rows: Rows, plan: ReportPlan) -> list[dict[str, Any]]:
+    used = _tiles_of(rows)
+    return [
+        {
+            "scene": r.scene.id,
+            "gap_days": r.scene.gap_days,
+            "tiles": used[r.scene.id],
+            "shift_px": [r.alignment.dy_px, r.alignment.dx_px],
+            "reliability": r.alignment.reliability,
+            "correlation": r.alignment.correlation,
+        }
+        for r in plan.references
     ]
-    if summary["gain_db_interval"] is not None:
-        side = summary["interval_place_tiles"]
-        told.append(
-            f"Interval of the gain: 95 % of bootstrap draws of {summary['interval_places']} places "
-            f"of {side} x {side} tiles, because neighbouring tiles resemble each other. It says "
-            "nothing about other regions or dates."
-        )
-    if summary["scope"] == "test":
-        told.insert(
-            0,
-            "Headline numbers are of held-out test ground only: no chip of it, nor of "
-            "a rim around it, was trained on.",
-        )
-    elif plan.split_rule is not None:
-        told.insert(
-            0,
-            "None of these tiles is held-out test ground: the generator may have been trained on "
-            "them, so the numbers flatter it.",
-        )
-    if plan.lr is None:
-        told.append("No LR raster was given: bicubic and LR consistency are unknown.")
-    return told
+
+
+def _tiles_of(rows: Rows) -> Counter[str]:
+    return Counter(row["aerial_id"] for row in rows)
 
 
 def _by(rows: Rows, key: str, data_range: float) -> dict[str, dict[str, Any]]:
-    names = sorted({str(row[key]) for row in rows if row[key] is not None})
-    return {n: pool([r for r in rows if str(r[key]) == n], data_range) for n in names}
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row[key] is not None:
+            groups.setdefault(str(row[key]), []).append(row)
+    return _pool_groups(dict(sorted(groups.items())), data_range)
 
 
-def _places(rows: Rows) -> tuple[int, list[tuple[int, int]]]:
-    """Side of a place in tiles, and the place of each row."""
-    for side in _PLACE_SIDES:
-        places = [(row["row"] // side, row["col"] // side) for row in rows]
-        if len(set(places)) >= _MIN_PLACES:
-            break
-    return side, places
+def _by_size(
+    rows: Rows, key: str, steps: Sequence[tuple[float, str]], data_range: float
+) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in (*(name for _, name in steps), _BEYOND[key])
+    }
+    for row in rows:
+        if _finite(row[key]):
+            name = next((name for end, name in steps if row[key] <= end), _BEYOND[key])
+            groups[name].append(row)
+    return _pool_groups(groups, data_range)
+
+
+def _pool_groups(groups: Mapping[str, Rows], data_range: float) -> dict[str, dict[str, Any]]:
+    """Pooled numbers of each group in which a tile has a reference."""
+    pooled = {name: pool(chosen, data_range) for name, chosen in groups.items()}
+    return {name: told for name, told in pooled.items() if told["tiles"]}
+
+
+def _middle(rows: Rows, key: str) -> float | None:
+    values = [row[key] for row in rows if _finite(row[key])]
+    return float(np.median(values)) if values else None
 
 
 def _pooled(rows: Rows, key: str, data_range: float) -> float | None:
@@ -164,7 +247,7 @@ def _pooled(rows: Rows, key: str, data_range: float) -> float | None:
 
 
 def _mean(rows: Rows, key: str) -> float | None:
-    values = [row[key] for row in rows if _finite(row[key])]
+    values = [row[key] for row in rows if _finite(row.get(key))]
     return float(np.mean(values)) if values else None
 
 
@@ -176,19 +259,3 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def rank_tiles(rows: Rows, count: int = 3) -> dict[str, list[dict[str, Any]]]:
-    """Best, median and worst tiles by gain over bicubic (by PSNR where that is unknown).
-
-    No tile is shown twice: of few tiles, each rank gets fewer.
-    """
-    name = "psnr_db" if all(row["gain_db"] is None for row in rows) else "gain_db"
-    known = [row for row in rows if _finite(row[name])]
-    full = [row for row in known if row["valid_fraction"] >= _MIN_SHOWN] or known
-    ranked = sorted(full, key=lambda row: float(row[name]))
-    count = min(count, max(1, len(ranked) // 3))
-    worst, rest = ranked[:count], ranked[count:]
-    best, middle = rest[::-1][:count], rest[: max(0, len(rest) - count)]
-    start = (len(middle) - count) // 2
-    return {"best": best, "median": middle[max(0, start) : start + count], "worst": worst}

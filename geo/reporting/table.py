@@ -1,9 +1,10 @@
-"""The files of a report: ``tiles.parquet``, ``summary.json``, ``report.html``."""
+"""The files of a report: ``tiles.parquet``, ``summary.json``, ``report.html``, ``map.png``."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import geopandas
 import shapely
 
 from geo.errors import ReportError
+from geo.reporting.map_picture import draw_map
 from geo.reporting.page import build_page
 from geo.reporting.plan import ReportPlan
 from geo.reporting.summary import Rows, summarise
@@ -32,15 +34,24 @@ COLUMNS = (
 )
 
 
-def write_report(plan: ReportPlan, rows: Rows, out: Path) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Write all three files.
+def write_report(
+    plan: ReportPlan, rows: Rows, out: Path, *, seams: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Write all files.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        With outlines (`geo.reporting.rows.with_outlines`).
+    seams : mapping, optional
+        See `geo.reporting.seams.seam_score`.
 
     Returns
     -------
     summary : dict
         What ``summary.json`` holds.
     files : dict of str to Path
-        ``tiles``, ``summary`` and ``page``.
+        ``tiles``, ``summary``, ``page`` and ``map``.
 
     Raises
     ------
@@ -53,12 +64,14 @@ def write_report(plan: ReportPlan, rows: Rows, out: Path) -> tuple[dict[str, Any
         "tiles": out / "tiles.parquet",
         "summary": out / "summary.json",
         "page": out / "report.html",
+        "map": out / "map.png",
     }
-    summary = summarise(rows, plan)
+    summary = summarise(rows, plan, seams)
     try:
         out.mkdir(parents=True, exist_ok=True)
         tiles_frame(rows).to_parquet(files["tiles"], index=False)
         files["summary"].write_text(json.dumps(plain(summary), indent=2) + "\n")
+        files["map"].write_bytes(draw_map(rows))
         files["page"].write_text(build_page(plan, rows, plain(summary)), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{out}: the report cannot be written ({error})") from error

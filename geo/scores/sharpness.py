@@ -5,10 +5,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
+from scipy import fft
+
+from geo.scores.pixels import Image, Mask, rectangle
 
 
-def hf_power(image: npt.NDArray[np.float64], counted: npt.NDArray[np.bool_], scale: int) -> float:
+def detail_share(power: float, real_power: float) -> float:
+    """How much of the aerial image's detail there is: its power over that of reality.
+
+    1 is as much, bicubic is near 0, noise goes beyond 1: more is not better. The same ratio as
+    training's ``hf_power_ratio``, which is of sums over all chips; that of one tile says little
+    where there is no detail. NaN without a reference, and where it has none at all.
+    """
+    return power / real_power if real_power > 0 else math.nan
+
+
+def hf_power(image: Image, counted: Mask, scale: int) -> float:
     """Power of an image beyond the LR Nyquist frequency, summed over bands.
 
     Parameters
@@ -32,16 +44,15 @@ def hf_power(image: npt.NDArray[np.float64], counted: npt.NDArray[np.bool_], sca
     each HR pixel in either direction count. The ratio of two images' powers says how much of the
     detail is there, not whether it is right: that is what PSNR and SSIM are for.
     """
-    rows, cells = np.flatnonzero(counted.any(axis=1)), np.flatnonzero(counted.any(axis=0))
-    if min(len(rows), len(cells)) < 16:
-        return math.nan
-    inner = np.s_[rows[0] : rows[-1] + 1, cells[0] : cells[-1] + 1]
-    if not counted[inner].all():
+    inner = rectangle(counted)
+    if inner is None or not counted[inner].all():
         return math.nan
     tile = image[:, *inner]
     height, width = tile.shape[1:]
+    if min(height, width) < 16:
+        return math.nan
     window = np.hanning(height)[:, None] * np.hanning(width)
-    spectrum = np.fft.rfft2((tile - tile.mean(axis=(1, 2), keepdims=True)) * window)
+    spectrum = fft.rfft2((tile - tile.mean(axis=(1, 2), keepdims=True)) * window)
     fine = (np.abs(np.fft.fftfreq(height))[:, None] > 0.5 / scale) | (
         np.fft.rfftfreq(width) > 0.5 / scale
     )
