@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
 
-from flows.artifacts import publish_table
-from flows.console import say
+from flows.artifacts import publish_result
 from flows.errors import FlowError
+from flows.forms import form
+from flows.notices import HOOKS
 from flows.pairs import PairsRequest, describe_store
+from flows.stage import stage
 
 
+@form
 @dataclass(frozen=True, kw_only=True)
 class CareConfig:
-    """Parameters of the flow.
+    """Which pair store is cared for, and how.
 
     Parameters
     ----------
@@ -38,7 +42,15 @@ class CareConfig:
     verify: bool = True
 
 
-@flow(name="care", description="Join small parts, let old versions go, verify every pixel.")
+def _closing(result: Mapping[str, Any]) -> str:
+    whole = ", none damaged" if "verify" in result else ""
+    return f"{result['pairs']} pairs in version {result['version']}{whole}"
+
+
+@flow(
+    name="care", description="Join small parts, let old versions go, verify every pixel.", **HOOKS
+)
+@stage("care", _closing)
 def care(config: CareConfig) -> dict[str, Any]:
     """Care for a store; returns what ``skyscale pairs --json`` prints."""
     result = describe_store(
@@ -50,9 +62,10 @@ def care(config: CareConfig) -> dict[str, Any]:
             verify=config.verify,
         )
     )
-    publish_table("care", result, title="Care of the pair store")
-    say(f"care: {result['pairs']} pairs in version {result['version']}")
     verdict = result.get("verify", {"well": True, "damages": []})
+    state = "" if "verify" not in result else f", {len(verdict['damages']) or 'none'} damaged"
+    told = f"{result['pairs']} pairs in version {result['version']}{state}"
+    publish_result("care", result, f"{told}: {config.store}")
     if not verdict["well"]:
         raise FlowError(
             f"{config.store}: {len(verdict['damages'])} damages; `skyscale pairs {config.store} "

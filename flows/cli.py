@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_export, cli_pairs, cli_store, cli_upscale
-from flows.command import Debug, Json, Workers, run_command
+from flows import cli_compare, cli_export, cli_pairs, cli_report, cli_serve, cli_store, cli_upscale
+from flows.cli_report import score_lines
+from flows.command import Debug, Json, run_command
 
 app = typer.Typer(
     name="skyscale",
@@ -24,7 +25,10 @@ app = typer.Typer(
 cli_pairs.add_to(app)
 cli_store.add_to(app)
 cli_upscale.add_to(app)
+cli_report.add_to(app)
 cli_export.add_to(app)
+cli_compare.add_to(app)
+cli_serve.add_to(app)
 
 
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")
@@ -34,6 +38,17 @@ def train(
         str | None, typer.Option(help="Train on this version: a number or a tag.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on from this generator: models:/NAME@champion, models:/NAME/VERSION, "
+            "runs:/ID/generator, a folder."
+        ),
+    ] = None,
+    min_new_pairs: Annotated[
+        int,
+        typer.Option(help="Train only if so many pairs are new to the champion; 0: always."),
+    ] = 0,
     balance: Annotated[
         float | None,
         typer.Option(help="0: pairs as often as they are; 1: all categories equally often."),
@@ -65,6 +80,8 @@ def train(
                 store=store,
                 store_version=store_version,
                 config=None if config is None else str(config),
+                start_from=start_from,
+                min_new_pairs=min_new_pairs,
                 balance=balance,
                 nproc=nproc,
                 nnodes=nnodes,
@@ -80,6 +97,8 @@ def train(
     def tell(r: dict[str, Any]) -> list[str]:
         from flows.tracking import ui_command
 
+        if "reason" in r:
+            return [f"{r['reason'][:1].upper()}{r['reason'][1:]}."]
         if r.get("prepared"):
             return [
                 f"Prepared run {r['run_id']}: {r['job']}.",
@@ -100,62 +119,6 @@ def train(
         return lines
 
     run_command(work, json=json, debug=debug, tell=tell)
-
-
-@app.command(epilog="Example: skyscale report out.tif aerial.tif --lr scene.tif --out my-report")
-def report(
-    sr: Annotated[str, typer.Argument(help="The upscaled raster.")],
-    reference: Annotated[str, typer.Argument(help="Aerial raster, STAC item or collection.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    lr: Annotated[
-        str | None, typer.Option(help="Satellite raster or STAC item that SR was made from.")
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option(help="Pair store: headline numbers on its test ground only.")
-    ] = None,
-    landcover: Annotated[str | None, typer.Option(help="GeoJSON with `category`.")] = None,
-    tile: Annotated[int, typer.Option(help="LR pixels on a side of a tile.")] = 32,
-    run_id: Annotated[str | None, typer.Option(help="MLflow run to log to.")] = None,
-    workers: Workers = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Score every tile against aerial reference and bicubic, on a map to look at."""
-
-    def work() -> dict[str, Any]:
-        from flows.report import ReportFlowConfig
-        from flows.report import report as flow
-
-        return flow(
-            ReportFlowConfig(
-                sr=sr,
-                reference=reference,
-                out=str(out),
-                lr=lr,
-                store=store,
-                landcover=landcover,
-                tile=tile,
-                run_id=run_id,
-                workers=workers,
-            )
-        )
-
-    def tell(r: dict[str, Any]) -> list[str]:
-        return [*_score_lines(r), f"Look: {out}/report.html"]
-
-    run_command(work, json=json, debug=debug, tell=tell)
-
-
-def _score_lines(r: dict[str, Any]) -> list[str]:
-    def number(name: str, form: str = ".2f") -> str:
-        return "unknown" if r.get(name) is None else format(r[name], form)
-
-    return [
-        f"{r['tiles']} tiles ({r['scope']}): PSNR {number('psnr_db')} dB, bicubic "
-        f"{number('bicubic_psnr_db')} dB, gain {number('gain_db', '+.2f')} dB pooled, "
-        f"{number('mean_gain_db', '+.2f')} dB mean of tiles, worse than bicubic on "
-        f"{number('share_worse', '.0%')} of tiles"
-    ]
 
 
 @app.command("run", epilog="Example: skyscale run pipeline.toml")
@@ -200,33 +163,13 @@ def _pipeline_lines(r: dict[str, Any]) -> list[str]:
     return [
         f"Pairs: {r['ingest']['pairs_total']} in {r['ingest']['store']}.",
         f"Model: {r['train']['model_uri']}.",
-        *_score_lines(r["report"]),
+        *score_lines(r["report"]),
         f"Times: {seconds}.",
         "",
         f"Look at the region:  {r['upscale']['output']}",
         f"Look at the report:  {r['report_page']}",
         f"Look at the runs:    {ui_command()}",
     ]
-
-
-@app.command(epilog="Example: skyscale up")
-def up(
-    folder: Annotated[Path, typer.Option(help="Where the servers keep their data.")] = Path(
-        "servers"
-    ),
-    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = 4200,
-    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow server.")] = 5000,
-    debug: Debug = False,
-) -> None:
-    """Start local servers: Prefect with a worker and our deployments, MLflow; Ctrl-C stops all."""
-
-    def work() -> dict[str, Any]:
-        from flows.serve import serve
-
-        return serve(folder, prefect_port=prefect_port, mlflow_port=mlflow_port)
-
-    # Not quiet: what runs under the worker tells its story in the Prefect UI.
-    run_command(work, json=False, debug=debug, tell=lambda _: ["Stopped."], quiet=False)
 
 
 def main() -> None:

@@ -146,10 +146,9 @@ def _tell_ingest(r: dict[str, Any]) -> list[str]:
             f"so far: {refused}."
         ]
     else:
-        lines += [
-            f"Added {r['pairs_added']} pairs; {r['store']} holds {r['pairs_total']} (version "
-            f"{r['version']}). Refused: {refused}."
-        ]
+        from flows.ingest_report import sentence_of
+
+        lines += [sentence_of(r)]
     if r.get("map"):
         lines.append(f"Look: {r['map']['html']} or {r['map']['png']}")
     if not r.get("dry_run"):

@@ -7,13 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli_report import score_lines
 from flows.command import Debug, Json, Workers, run_command, split_names
 
 _EPILOG = """\
 Example: skyscale upscale scene.tif out.tif --model models:/skyscale-generator@champion
 
+Example, with a report: skyscale upscale scene.tif out.tif --model bicubic --reference aerial.tif
+
 Example: skyscale upscale stac-api:https://stac.example/v1#sentinel-2-l2a region.tif --model bicubic
 --aoi 2.7,42.3,2.9,42.4 --start 2026-06-01 --end 2026-07-01 --max-cloud 0.3 --dry-run
+
+Example, kept up to date every night: skyscale upscale scenes/collection.json region.tif --model
+models:/skyscale-generator@champion --aoi region.geojson --days 90 --newest --update
 """
 
 
@@ -45,9 +51,18 @@ def upscale(
     ] = None,
     start: Annotated[str | None, typer.Option(help="First day, for a collection.")] = None,
     end: Annotated[str | None, typer.Option(help="Day after the last one.")] = None,
+    days: Annotated[
+        int | None, typer.Option(help="Instead of --start: scenes of the last so many days.")
+    ] = None,
     near: Annotated[
         str | None, typer.Option(help="Day: of scenes as clear, those near to it come first.")
     ] = None,
+    newest: Annotated[
+        bool,
+        typer.Option(
+            "--newest", help="Later scenes come first: each pixel is the last one seen clear."
+        ),
+    ] = False,
     max_cloud: Annotated[
         float, typer.Option(help="Most cloud over the area of a scene that is used, 0 to 1.")
     ] = 1.0,
@@ -86,6 +101,21 @@ def upscale(
     memory_mb: Annotated[
         int, typer.Option(help="Memory for the blocks that are worked on at a time.")
     ] = 1500,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Aerial imagery: report on the output in the same run."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report, also without --reference; OUTPUT-report else."),
+    ] = None,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Where OUTPUT is there: draw only blocks whose source shows something else since.",
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, whatever was finished before.")
     ] = False,
@@ -96,7 +126,7 @@ def upscale(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Upscale a region; a second run goes on where one broke off."""
+    """Upscale a region, and report on it if asked; a second run goes on where one broke off."""
 
     def work() -> dict[str, Any]:
         from flows.upscale import UpscaleFlowConfig
@@ -112,7 +142,9 @@ def upscale(
                 aoi=aoi,
                 start=start,
                 end=end,
+                days=days,
                 near=near,
+                newest=newest,
                 max_cloud=max_cloud,
                 crs=crs,
                 balance=balance,
@@ -123,31 +155,48 @@ def upscale(
                 precision=precision,
                 block=block,
                 memory_mb=memory_mb,
+                reference=reference,
+                report=None if report is None else str(report),
+                update=update,
                 restart=restart,
                 dry_run=dry_run,
                 workers=workers,
             )
         )
 
-    run_command(work, json=json, debug=debug, tell=lambda r: _told(r, source))
+    run_command(work, json=json, debug=debug, tell=_told)
 
 
-def _told(r: dict[str, Any], source: str) -> list[str]:
+def _told(r: dict[str, Any]) -> list[str]:
     if r.get("dry_run"):
         shape = " x ".join(map(str, reversed(r["output_shape"])))
         return [
             f"{r['blocks']} blocks, {r['output_megapixels']:.1f} Mpx ({shape} {r['dtype']}), "
             f"{r['megabytes']} MB before compression, halo {r['halo_lr_px']} px.",
+            *_update_lines(r),
             *[f"Scene {scene}" for scene in r["scenes"]],
             *[f"Not used: {x['scene']} ({x['reason']}: {x['detail']})" for x in r["refused"]],
         ]
+    if r["up_to_date"]:
+        return _update_lines(r)
+    kept = f", {r['blocks_kept']} kept" if r["blocks_kept"] else ""
     lines = [
         f"Wrote {r['output']}: {r['blocks']} blocks in {r['seconds']:.1f} s "
-        f"({r['blocks_done_before']} done before), "
+        f"({r['blocks_done_before']} done before{kept}), "
         f"{r['output_megapixels_per_second']:.1f} output Mpx/s.",
     ]
     if r.get("item"):
         lines.append(f"Described in {r['item']}")
-    if r["format"] == "cog":
-        lines.append(f"Next: skyscale report {r['output']} REFERENCE --lr {source} --out my-report")
+    if "report" in r:
+        lines += [*score_lines(r["report"]), f"Look: {r['report']['files']['page']}"]
+    elif r["format"] == "cog":
+        lines.append(f"Next: skyscale report {r['output']} REFERENCE --out my-report")
     return lines
+
+
+def _update_lines(r: dict[str, Any]) -> list[str]:
+    if r["up_to_date"]:
+        return [f"{r['output']} is up to date: no scene has come, gone or changed."]
+    if (reached := r.get("blocks_with_other_scenes")) is not None:
+        return [f"{reached} of the blocks have other scenes than {r['output']} was made of."]
+    return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.console import print_json, say, tell_people
+from flows.console import complain, print_json, say, tell_people
 from flows.errors import FlowError, UsageError
 from flows.settings import prepare_environment
 
@@ -30,8 +31,8 @@ def run_command(
 ) -> None:
     """Run a command: story to standard error, result to standard output, exit status."""
     prepare_environment(quiet=quiet and not debug)
-    tell_people()
     try:
+        tell_people()
         with _stopped_like_by_ctrl_c():
             result = work()
     except KeyboardInterrupt:
@@ -39,7 +40,8 @@ def run_command(
         raise typer.Exit(1) from None
     except Exception as error:
         if debug:
-            raise
+            complain(traceback.format_exc())
+            raise typer.Exit(1) from None
         raise typer.Exit(_explain(error)) from None
     if json:
         print_json(result)
@@ -69,11 +71,11 @@ def _explain(error: Exception) -> int:
     """One line for the user; returns the exit status."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UsageError):
-        typer.echo(f"skyscale: {text}", err=True)
+        complain(f"skyscale: {text}")
         return 2
     known = isinstance(error, FlowError) or type(error).__module__.startswith(("geo.", "models."))
     hint = "" if known else f" ({type(error).__name__}; --debug shows where)"
-    typer.echo(f"skyscale: {text}{hint}", err=True)
+    complain(f"skyscale: {text}{hint}")
     logging.getLogger("skyscale").debug("failed", exc_info=error)
     return 1
 

@@ -4,92 +4,96 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
+
+from flows.log_lines import ElapsedFormatter, JsonFormatter, finite
+from flows.settings import is_run_by_worker, wants_json_logs
+from geo.secrets import mask
 
 LOGGER = logging.getLogger("skyscale")
 # The story is told at this level; under a Prefect worker nobody else would let it through.
 LOGGER.setLevel(logging.INFO)
+# By these Prefect tells of runs, tracebacks of any library among it, on its pages and here.
+_PREFECTS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
+_TRACEBACKS = logging.Formatter()
 
 
-class _ElapsedFormatter(logging.Formatter):
-    """Minutes and seconds since the command began stand before each line."""
+def _hide_secrets(record: logging.LogRecord) -> bool:
+    """Mask a record before any handler, Prefect's among them, has seen it."""
+    record.msg, record.args = mask(record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        record.exc_text = _TRACEBACKS.formatException(record.exc_info)
+    if record.exc_text:  # what handlers write instead of making it anew
+        record.exc_text = mask(record.exc_text)
+    return True
 
-    def __init__(self) -> None:
-        super().__init__("%(message)s")
-        self._start = time.monotonic()
 
-    def format(self, record: logging.LogRecord) -> str:
-        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
-        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return f"{minutes:3d}:{seconds:02d}  {mark}{super().format(record)}"
+for _logger in (LOGGER, *map(logging.getLogger, _PREFECTS)):
+    _logger.addFilter(_hide_secrets)
+
+
+class _Story(logging.StreamHandler[Any]):
+    """Ours among other handlers."""
 
 
 def tell_people() -> None:
     """Send the story (the logger ``skyscale``) to standard error, and nowhere else before."""
-    for old in list(LOGGER.handlers):
-        if isinstance(old.formatter, _ElapsedFormatter):
-            LOGGER.removeHandler(old)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_ElapsedFormatter())
+    for old in [handler for handler in LOGGER.handlers if isinstance(handler, _Story)]:
+        LOGGER.removeHandler(old)
+    handler = _Story(sys.stderr)
+    handler.setFormatter(JsonFormatter() if wants_json_logs() else ElapsedFormatter())
     LOGGER.addHandler(handler)
+    LOGGER.propagate = False
+    _quieten_libraries()
+
+
+def tell_worker() -> None:
+    """Have the process of a flow run under a worker print no secret, and JSON if that is wanted.
+
+    Prefect's pages get text anyway: they have handlers of their own.
+    """
+    root = logging.getLogger()
+    if not is_run_by_worker():
+        return
+    if wants_json_logs() and not any(isinstance(handler, _Story) for handler in root.handlers):
+        handler = _Story(sys.stderr)
+        handler.setFormatter(JsonFormatter())
+        root.handlers = [handler]
+    _quieten_libraries()
+
+
+def _quieten_libraries() -> None:
     # GDAL's remarks on damaged files: what cannot be used is refused with a reason of our own.
     logging.getLogger("rasterio").setLevel(logging.ERROR)
-    LOGGER.propagate = False
+    for handler in logging.getLogger().handlers:
+        if _hide_secrets not in handler.filters:
+            handler.addFilter(_hide_secrets)
 
 
-def say(message: str) -> None:
-    """Tell one step of the story."""
-    LOGGER.info(message)
-
-
-class Progress:
-    """A line now and then about long work: how far, how fast, how much longer.
+def say(message: str, **facts: Any) -> None:
+    """Tell one step of the story.
 
     Parameters
     ----------
-    what : str
-        For example ``"upscale"``.
-    total : int
-        Pieces of work.
-    unit : str
-    every_s : float
-        Least seconds between lines.
+    message : str
+        For people; of a stage, it begins with its name and a colon.
+    **facts
+        Its numbers, for programs that read logs.
     """
+    masked = {k: mask(v) if isinstance(v, str) else v for k, v in facts.items()}
+    LOGGER.info(message, extra={"facts": masked})
 
-    def __init__(self, what: str, total: int, unit: str, *, every_s: float = 5.0) -> None:
-        self._what, self._total, self._unit, self._every_s = what, total, unit, every_s
-        self._done = 0
-        self._start = self._last = time.monotonic()
 
-    def add(self, count: int = 1) -> None:
-        """Count finished pieces."""
-        self._done += count
-        now = time.monotonic()
-        if now - self._last >= self._every_s:
-            self._last = now
-            rate = self._done / max(now - self._start, 1e-9)
-            left = (self._total - self._done) / max(rate, 1e-9)
-            say(
-                f"{self._what}: {self._done} of {self._total} {self._unit}, "
-                f"{rate:.1f} a second, {left:.0f} s to go"
-            )
+def complain(message: str) -> None:
+    """Tell why a command ends: on standard error, as the story."""
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in LOGGER.handlers):
+        LOGGER.error(message)
+    else:
+        sys.stderr.write(f"{mask(message)}\n")
 
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Print one JSON object, with null where a number is not finite."""
     sys.stdout.write(json.dumps(finite(result), indent=2, default=str) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """Replace what JSON cannot say (infinities, NaN) by None, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return value

@@ -11,9 +11,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
 
+from flows.artifacts import progress_teller
 from flows.console import say
 from flows.ingest_estimate import estimate
-from flows.ingest_report import publish, result_of, say_counts
+from flows.ingest_report import closing, count_refusals, publish, result_of, say_counts
 from flows.ingest_scenes import Outcome, PairingLine
 from flows.ingest_settings import (
     IngestConfig,
@@ -24,7 +25,10 @@ from flows.ingest_settings import (
     pairing_rules,
 )
 from flows.ingest_sources import Found, find_scenes_of
+from flows.notices import HOOKS
 from flows.runtime import dask_client
+from flows.stage import masked, stage
+from flows.transient import TRIED_AGAIN
 
 if TYPE_CHECKING:
     from geo.decisions import PairingRules
@@ -37,7 +41,8 @@ if TYPE_CHECKING:
 _MOST_TASKS = 40
 
 
-@flow(name="ingest", description="Scenes in, aligned pairs in the store, refusals listed.")
+@flow(name="ingest", description="Scenes in, aligned pairs in the store, refusals listed.", **HOOKS)
+@stage("ingest", closing)
 def ingest(config: IngestConfig) -> dict[str, Any]:
     """Run the stage; returns what ``skyscale ingest --json`` prints."""
     rules = match_rules(config)
@@ -50,7 +55,7 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
             return estimate(client, config, found, candidates, rejections, pairing)
     store = open_store(config, form, pairing)
     found.keep_tables(home_of(config.store))
-    before = store.count_pairs()
+    before, version = store.count_pairs(), store.version
     run_name = _run_name()
     _commit_refusals(store, found, rejections, pairing, run_name)
     with dask_client(config.workers) as client:
@@ -63,20 +68,25 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
             run_name=run_name,
             dates_per_chip=config.dates_per_chip,
             borrow_shift=config.borrow_shift,
+            tell=progress_teller("ingest-progress", title="Scene pairs"),
         )
         outcomes = _pair_all(line, candidates)
     result = result_of(store, before, outcomes)
-    publish(result, config, store, found, candidates, run_name)
+    result["refused"] = count_refusals(found, rejections, outcomes)
+    news = store.version != version
+    publish(result, config, store, found, candidates, run_name, news=news)
     return result
 
 
-@task(name="find scenes", cache_policy=NO_CACHE)
+@task(name="find scenes", cache_policy=NO_CACHE, **TRIED_AGAIN)
+@masked
 def find_scenes(config: IngestConfig, rules: MatchRules) -> Found:
     """List the scenes of both sides; the catalogue itself is patient with networks."""
     return find_scenes_of(config, rules)
 
 
 @task(name="match scenes", cache_policy=NO_CACHE)
+@masked
 def match(found: Found, rules: MatchRules) -> tuple[list[Candidate], list[Any]]:
     """Pair scenes by place and time."""
     from geo.match import match_scenes
@@ -105,6 +115,7 @@ def _pair_all(line: PairingLine, candidates: Sequence[Candidate]) -> list[Outcom
 
 
 @task(name="pair scenes", cache_policy=NO_CACHE, persist_result=False)
+@masked
 def pair_scenes(
     line: PairingLine, coming: Iterator[Outcome], start: int, count: int, total: int
 ) -> list[Outcome]:

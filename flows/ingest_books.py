@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from geo.alignment import Alignment
 from geo.borrow import may_borrow
+from geo.colour_fit import ColourFit
 from geo.decisions import scenes_digest
-from geo.harmonise import ColourFit
 from geo.pairstore.rows import scenes_identity
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.console import say
-from flows.ingest_report import say_counts, write_map
+from flows.ingest_report import write_map
 from flows.ingest_sources import Found
 from flows.runtime import run_all
 from geo.errors import GeoError
@@ -59,10 +59,6 @@ def estimate(
         "table": [],
     }
     _draw(config, found, candidates, rejections, expected, result)
-    say(
-        f"ingest (dry run): {len(expected)} scene pairs, at most {chips} pairs; refused: "
-        f"{say_counts(refused)}"
-    )
     return result
 
 

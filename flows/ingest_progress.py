@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flows.console import say
+from flows.progress import EVERY_S, Pace
 
 if TYPE_CHECKING:
     from geo.match import Candidate
 
 
-class Progress:
-    """How far the whole run is, by ground: chips of scenes not yet looked at are unknown."""
+class IngestProgress:
+    """How far the whole run is, by ground: chips of scenes not yet looked at are unknown.
 
-    def __init__(self, candidates: Sequence[Candidate], known: Sequence[bool]) -> None:
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    known : sequence of bool
+        Whether each of them is finished already.
+    tell : callable, optional
+        Told at each piece of work, see `flows.artifacts.progress_teller`.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        known: Sequence[bool],
+        tell: Callable[[Pace], None] | None = None,
+    ) -> None:
         self._ground = [
             0.0 if skip else _ground_size(c) for c, skip in zip(candidates, known, strict=True)
         ]
         self._done = [0.0] * len(candidates)
         self._total = sum(self._ground) or 1.0
         self._scenes, self._chips = sum(known), 0
+        self._tell_bar = tell
         self._start = self._last = time.monotonic()
+        if tell is not None and not any(self._ground):
+            tell(self._pace(1.0, self._start))
 
     def blocks_done(self, index: int, share: float, chips: int) -> None:
         """Note the share of a scene pair's blocks that are there, and how many chips it has."""
@@ -37,17 +55,27 @@ class Progress:
         self._chips += chips
         self._tell(0)
 
-    def _tell(self, chips: int, every_s: float = 5.0) -> None:
+    def _tell(self, chips: int) -> None:
         now = time.monotonic()
-        if now - self._last < every_s:
-            return
-        self._last = now
-        share, seconds = sum(self._done) / self._total, now - self._start
         chips += self._chips
-        left = "" if share < 0.01 else f", about {_duration(seconds * (1 / share - 1))} to go"
-        say(
-            f"ingest: {share:.0%} of the ground, {self._scenes} of {len(self._ground)} scene "
-            f"pairs, {chips} chips, {chips / seconds:.0f} a second{left}"
+        share = sum(self._done) / self._total
+        pace = self._pace(share, now, chips)
+        if self._tell_bar is not None:
+            self._tell_bar(pace)
+        if now - self._last >= EVERY_S:
+            self._last = now
+            say(f"ingest: {share:.0%} of the ground, {pace}, {chips} chips", **pace.facts)
+
+    def _pace(self, share: float, now: float, chips: int = 0) -> Pace:
+        seconds = max(now - self._start, 1e-9)
+        return Pace(
+            done=self._scenes,
+            total=len(self._ground),
+            unit="scene pairs",
+            share=share,
+            rate=chips / seconds,
+            rate_unit="chips",
+            eta_s=None if share < 0.01 else seconds * (1 / share - 1),
         )
 
 
@@ -55,9 +83,3 @@ def _ground_size(candidate: Candidate) -> float:
     """Square degrees at the equator."""
     south, north = candidate.ground.bounds[1::2]
     return float(candidate.ground.area) * max(0.01, math.cos(math.radians((south + north) / 2)))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.artifacts import publish_markdown, publish_table
+from flows.artifacts import embed_picture, publish_markdown, publish_result
 from flows.console import say
 from flows.ingest_settings import home_of
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from geo.pairmap.content import PairMap
     from geo.pairstore.store import PairStore
 
-# Prefect keeps artifacts in its database: a larger picture is left where it lies.
-_MOST_IMAGE_BYTES = 400_000
+# Of chips: those that are there, and those that others of the same place made needless.
+_NOT_REFUSED = ("pairs", "enough_dates")
 
 
 def result_of(store: PairStore, before: int, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -45,6 +44,15 @@ def result_of(store: PairStore, before: int, outcomes: Sequence[Outcome]) -> dic
     }
 
 
+def sentence_of(result: Mapping[str, Any]) -> str:
+    """What an ingest came to."""
+    added = f"Added {result['pairs_added']} pairs" if result["news"] else "Nothing new"
+    return (
+        f"{added}; {result['store']} holds {result['pairs_total']} (version {result['version']}). "
+        f"Refused: {say_counts(result['rejected'])}."
+    )
+
+
 def publish(
     result: dict[str, Any],
     config: IngestConfig,
@@ -52,15 +60,29 @@ def publish(
     found: Found,
     candidates: Sequence[Candidate],
     run_name: str,
+    *,
+    news: bool = True,
 ) -> None:
     """Draw the map and put it, with the table, where people look; `result` tells where.
 
     A map that cannot be drawn is said, and no reason to lose a run whose pairs are committed.
+
+    Parameters
+    ----------
+    news : bool
+        Without any, the map of the run before stands, unless a folder was named for this one's:
+        a hundred nights would fill disk and database with the same picture.
     """
-    publish_table("ingest", result, title="Ingest")
+    result["news"] = news
+    publish_result("ingest", result, sentence_of(result))
     result["table"] = []
     try:
         content = _content(config, store, found, candidates, run_name)
+        if not (news or config.map_dir):
+            from geo.pairmap.table import as_text, table_of
+
+            result["table"] = as_text(table_of(content))
+            return
         folder = home_of(config.store) / "maps" if config.map_dir is None else Path(config.map_dir)
         _publish_content(content, folder, run_name, result)
     except Exception as error:
@@ -101,11 +123,13 @@ def _publish_content(content: PairMap, folder: Path, run_name: str, result: dict
     lines = table_of(content)
     result["table"] = as_text(lines)
     result["map"] = write_map(content, folder, run_name)
+    png = Path(result["map"]["png"])
+    picture = embed_picture(png.read_bytes(), "map of pairs", where=str(png))
     publish_markdown(
         "ingest-map",
-        f"{_image(Path(result['map']['png']))}\n\n{as_markdown(lines)}\n\n"
+        f"{picture}\n\n{as_markdown(lines)}\n\n"
         f"The same to look at closely: `{result['map']['html']}`\n",
-        title=content.title,
+        title="Where pairs lie, how far each scene was shifted, what was refused",
     )
 
 
@@ -123,12 +147,30 @@ def write_map(content: PairMap, folder: Path, name: str) -> dict[str, str]:
     return {"html": str(html), "png": str(png)}
 
 
-def _image(png: Path) -> str:
-    """The picture within the text, for the browser may be far from the file."""
-    data = png.read_bytes()
-    if len(data) > _MOST_IMAGE_BYTES:
-        return f"Picture: `{png}`"
-    return f"![map of pairs](data:image/png;base64,{base64.b64encode(data).decode()})"
+def count_refusals(
+    found: Found, rejections: Sequence[Any], outcomes: Sequence[Outcome]
+) -> dict[str, int]:
+    """What this run refused, by reason: scenes, scene pairs, chips."""
+    refused = Counter(r.reason for r in rejections)
+    refused.update(r.reason for side in found.refusals.values() for r in side)
+    for outcome in outcomes:
+        if outcome.state in ("refused", "failed"):
+            refused[str(outcome.reason)] += 1
+        refused.update(outcome.counts)
+    return {name: n for name, n in sorted(refused.items()) if name not in _NOT_REFUSED}
+
+
+def closing(result: Mapping[str, Any]) -> str:
+    """What an ingest ends with, in a line."""
+    if result.get("dry_run"):
+        return (
+            f"nothing written; {result['scene_pairs']} scene pairs, at most "
+            f"{result['chips_at_most']} pairs; refused: {say_counts(result['rejected'])}"
+        )
+    return (
+        f"{result['pairs_added']} pairs added, {result['pairs_total']} in the store; scene pairs: "
+        f"{say_counts(result['scene_pairs'])}; refused: {say_counts(result['refused'])}"
+    )
 
 
 def say_counts(counts: Mapping[str, int]) -> str:

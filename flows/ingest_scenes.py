@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flows.ingest_books import DateBook, ShiftBook, alignment_of_row, decided_scenes
-from flows.ingest_progress import Progress
+from flows.ingest_progress import IngestProgress
 from flows.ingest_work import Block, align, borrow, cut, result_of
+from flows.progress import Pace
 from geo.errors import GeoError
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class PairingLine:
     borrow_shift : bool
         Scenes with nothing to register on take the shift of their neighbours, once these are
         all aligned.
+    tell : callable, optional
+        Told how far the work is, see `flows.artifacts.progress_teller`.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class PairingLine:
         run_name: str,
         dates_per_chip: int | None = None,
         borrow_shift: bool = False,
+        tell: Callable[[Pace], None] | None = None,
     ) -> None:
         from distributed import as_completed
 
@@ -134,7 +138,7 @@ class PairingLine:
         self._ready: deque[int] = deque()  # those that may have become able to go on
         self._rows: list[Row] = []
         done = [work.stage == "finished" for work in self._work]
-        self._progress = Progress(candidates, done)
+        self._progress = IngestProgress(candidates, done, tell)
 
     def __iter__(self) -> Iterator[Outcome]:
         """Outcomes in the order of the candidates; rows may still wait for `flush`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.errors import FlowError, UsageError
+from flows.forms import form
 from flows.ingest_form import Form, usual_form
 
 if TYPE_CHECKING:
@@ -17,26 +18,31 @@ if TYPE_CHECKING:
     from geo.splits import SplitRule
 
 
+@form
 @dataclass(frozen=True, kw_only=True)
 class IngestConfig:
-    """Parameters of the flow.
+    """Which scenes become pairs, how, and where the pairs go.
 
     Parameters
     ----------
     satellite, aerial : str
-        STAC catalogue, collection or item (path or URL), folder of rasters, or one raster.
+        STAC catalogue, collection or item (path or URL), ``stac-api:URL#COLLECTION``, GeoParquet
+        of items, folder of rasters, or one raster.
     store : str
-        Folder of the pair store; made if it is not there.
+        Folder or s3:// URL of the pair store; made if it is not there.
     aoi : str, optional
-        GeoJSON file, or ``west,south,east,north`` in degrees.
-    start, end : str, optional
-        Days of satellite scenes, for example 2024-06-01; `end` is not in it.
+        Area of interest: GeoJSON file, or ``west,south,east,north`` in degrees.
+    start : str, optional
+        First day of satellite scenes, for example 2024-06-01.
+    end : str, optional
+        The day after the last one, for example 2024-07-01.
     max_gap_days : float
         Most days between the two acquisitions.
     season_days : float, optional
-        Scenes of other years match as well, if their days of the year differ by no more.
+        Scenes of other years match as well, if their days of the year differ by no more; by
+        default none do.
     max_solar_gap : float, optional
-        Most hours between the two local solar times.
+        Most hours between the two local solar times; by default any number.
     min_overlap : float
         Least common ground as a share of the smaller footprint.
     max_cloud : float
@@ -54,14 +60,16 @@ class IngestConfig:
     bands : list of str, optional
         Band names; by default those that the first scenes of both sides share.
     scale : int
-        2, 4 or 8.
+        How many times finer aerial chips are: 2, 4 or 8.
     lr_size : int
         Satellite pixels on a side of a chip.
     landcover : str, optional
         GeoJSON of polygons with the property ``category``.
-    split_block, split_buffer : int, optional
-        Chips on a side of a block of held-out ground, and chips set aside around it: 4 and 1 for
-        a new store. A store keeps the metres that it was made with.
+    split_block : int, optional
+        Chips on a side of a block of held-out ground: 4 for a new store. A store keeps the metres
+        that it was made with.
+    split_buffer : int, optional
+        Chips set aside around such a block: 1 for a new store.
     data_range : float, optional
         The DN that means 1.0; by default 255 for 8 bits, 10000 for 16 bits, 1 for reals.
     time_pattern : str, optional
@@ -73,7 +81,7 @@ class IngestConfig:
     dry_run : bool
         Only say what would be read and written.
     workers : int, optional
-        Threads of the embedded Dask cluster.
+        Threads of the embedded Dask cluster; one for each core by default.
     """
 
     satellite: str

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
+
+from flows.cores import usable_cores
 from flows.errors import FlowError
-from flows.settings import usable_cores, worker_environment
+from flows.settings import worker_environment
 
 # Ranks that outlive their parent would train on as orphans (Linux, prctl(2)).
 _PR_SET_PDEATHSIG = 1
 # Prefect kills a cancelled flow 30 s after asking it to stop; a rank that was asked saves itself
 # after the step that it is in.
 _GRACE_S = 25.0
+# A killed rank is started again by torchrun so often; torchrun itself, or a rank alone, by us.
+_MOST_RESTARTS = 3
 # torchrun (2.13) would give ranks that it starts again the store of the ranks before them, where
 # they read each other's old addresses and wait for ever.
 _TORCHRUN = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
@@ -47,7 +52,8 @@ def launch_ranks(
     Yields
     ------
     dict
-        What rank 0 reports, if it is one of these: JSON lines on its standard output.
+        What rank 0 reports, if it is one of these: JSON lines on its standard output, with
+        ``say``, ``pace`` (see `flows.progress.Pace`), both or something else.
 
     Raises
     ------
@@ -57,6 +63,22 @@ def launch_ranks(
     """
     command = _command(job, nproc, nnodes, rendezvous)
     threads = max(1, usable_cores() // nproc)
+    for restarts_left in reversed(range(_MOST_RESTARTS + 1 if nnodes == 1 else 1)):
+        status, last = yield from _run(command, log, threads)
+        if status == 0:
+            return
+        if status != -signal.SIGKILL or not restarts_left:
+            break
+        yield {"say": "the ranks were killed; they are started again"}
+    if last.get("stopped"):
+        raise FlowError("training was stopped; its state is saved")
+    raise FlowError(f"training failed (status {status}): {_last_words(log)} (log: {log})")
+
+
+def _run(
+    command: Sequence[str], log: Path, threads: int
+) -> Generator[dict[str, Any], None, tuple[int, dict[str, Any]]]:
+    """Run the ranks once; returns the exit status and what rank 0 reported last."""
     last: dict[str, Any] = {}
     with (
         log.open("a") as record,
@@ -80,17 +102,11 @@ def launch_ranks(
                 last = event
                 if "failed" in event:  # torchrun would try again, and it would fail again
                     raise FlowError(f"training failed: {event['failed']} (log: {log})")
-                if "say" in event:
-                    yield event
+                yield event
         except BaseException:
             _stop(process, record)
             raise
-        status = process.wait()
-    if status == 0:
-        return
-    if last.get("stopped"):
-        raise FlowError("training was stopped; its state is saved")
-    raise FlowError(f"training failed (status {status}): {_last_words(log)} (log: {log})")
+        return process.wait(), last
 
 
 def _event(line: str) -> dict[str, Any] | None:
@@ -116,7 +132,7 @@ def _command(job: Path, nproc: int, nnodes: int, rendezvous: str | None) -> list
         *meeting,
         f"--nnodes={nnodes}",
         f"--nproc-per-node={nproc}",
-        "--max-restarts=3",
+        f"--max-restarts={_MOST_RESTARTS}",
         *worker,
     ]
 
@@ -128,14 +144,26 @@ def die_with_parent() -> None:
 
 def _stop(process: subprocess.Popen[str], record: TextIO) -> None:
     """Ask the ranks to save themselves, then insist; what they still say is kept."""
+    everyone = _with_children(process)
     if process.poll() is None:
         process.terminate()
     try:
         said, _ = process.communicate(timeout=_GRACE_S)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # torchrun and its ranks are of one session
+        for one in everyone:  # torchrun gives each rank a session of its own
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         said, _ = process.communicate()
     record.write(said or "")
+
+
+def _with_children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """A process and all that it has started; psutil never takes another of the same number."""
+    try:
+        parent = psutil.Process(process.pid)
+        return [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _last_words(log: Path) -> str:

@@ -77,4 +77,4 @@ def draw_curves(curves: Curves, path: Path, *, title: str) -> None:
                 axes.plot(*zip(*points, strict=True), color=colour, label=label, marker=few)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)

@@ -111,6 +111,7 @@ def _training(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str
         "",
         "| setting | value |",
         "|---|---|",
+        *_begun(job.get("start")),
         f"| generator updates, content | {clock.get('content_steps', 'unknown')} |",
         f"| generator updates, adversarial | {clock.get('adversarial_steps', 'unknown')} |",
         f"| exported state | of update {told.get('selected_step', 'unknown')}"
@@ -125,6 +126,14 @@ def _training(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str
         "",
         "All settings: `generator.json`.",
     ]
+
+
+def _begun(start: Mapping[str, Any] | None) -> list[str]:
+    """What it was trained further from, if it did not begin from scratch."""
+    if start is None:
+        return []
+    name, sha = escape_markdown(start["name"]), start["weights_sha256"][:16]
+    return [f"| trained further from | {name}, SHA-256 of its weights `{sha}` |"]
 
 
 # Score, its name for people, format, and which way is better.

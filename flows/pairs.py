@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.console import Progress, say
+from flows.console import say
 from flows.errors import UsageError
+from flows.progress import Progress
 
 if TYPE_CHECKING:
     from geo.pairstore.store import PairStore

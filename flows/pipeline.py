@@ -12,21 +12,37 @@ from typing import Any, TypeVar
 from prefect import flow
 
 from flows import tracking
-from flows.artifacts import publish_table
-from flows.console import say
-from flows.errors import UsageError
+from flows.artifacts import publish_result
+from flows.errors import FlowError, UsageError
+from flows.forms import form
 from flows.ingest import ingest
 from flows.ingest_settings import IngestConfig
+from flows.notices import HOOKS
+from flows.progress import duration
 from flows.report import ReportFlowConfig, report
+from flows.stage import stage
 from flows.train import TrainFlowConfig, train
 from flows.upscale import UpscaleFlowConfig, upscale
 
 _Config = TypeVar("_Config")
 
 
+@form
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """The four stages; what one makes is filled into the next where it is left out."""
+    """The four stages; what one makes is filled into the next where it is left out.
+
+    Parameters
+    ----------
+    ingest : IngestConfig
+        Scenes to pairs.
+    train : TrainFlowConfig
+        Pairs to a generator.
+    upscale : UpscaleFlowConfig
+        A region; an empty model means the one that was trained.
+    report : ReportFlowConfig
+        Scores; by default logged to the run that trained.
+    """
 
     ingest: IngestConfig
     train: TrainFlowConfig
@@ -34,7 +50,13 @@ class PipelineConfig:
     report: ReportFlowConfig
 
 
-@flow(name="pipeline", description="Ingest, train, upscale, report.")
+def _closing(result: Mapping[str, Any]) -> str:
+    stages = ", ".join(f"{name} {duration(s)}" for name, s in result["seconds"].items())
+    return f"{stages}; {result['report_page']}"
+
+
+@flow(name="pipeline", description="Ingest, train, upscale, report.", **HOOKS)
+@stage("pipeline", _closing)
 def pipeline(config: PipelineConfig) -> dict[str, Any]:
     """Run all stages; the report is logged to the run that trained the model."""
     seconds: dict[str, float] = {}
@@ -43,17 +65,21 @@ def pipeline(config: PipelineConfig) -> dict[str, Any]:
         started = time.monotonic()
         result = work()
         seconds[name] = round(time.monotonic() - started, 1)
-        say(f"{name}: done in {seconds[name]:.0f} s")
         return result
 
     ingested = timed("ingest", lambda: ingest(config.ingest))
     trained = timed("train", lambda: train(config.train))
-    upscaling = _with(config.upscale, model=config.upscale.model or trained["model_uri"])
+    model = config.upscale.model or trained["model_uri"]
+    if not model:
+        raise FlowError(f"{trained['reason']}, and there is no champion to upscale with")
+    upscaling = _with(config.upscale, model=model)
     upscaled = timed("upscale", lambda: upscale(upscaling))
     reporting = _with(config.report, run_id=config.report.run_id or trained["run_id"])
     reported = timed("report", lambda: report(reporting))
-    tracking.log_metrics(trained["run_id"], {f"seconds/{k}": v for k, v in seconds.items()})
-    publish_table("pipeline", seconds, title="Seconds for each stage")
+    if trained["run_id"] is not None:
+        tracking.log_metrics(trained["run_id"], {f"seconds/{k}": v for k, v in seconds.items()})
+    total = sum(seconds.values())
+    publish_result("pipeline", seconds, f"All four stages in {total:.0f} s; seconds of each")
     return {
         "ingest": ingested,
         "train": trained,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.errors import FlowError, UsageError
-from flows.tracking import mlflow_client
+from flows.run_notes import plain
+from flows.tracking import check_reachable, describe_version, mlflow_client
 
 MODEL_NAME = "skyscale-generator"
 BUILT_IN = ("nearest", "bicubic", "lanczos")
@@ -61,21 +62,32 @@ def find_model(uri: str) -> ModelSource:
     )
 
 
-def _registered(uri: str) -> ModelSource:
+def find_version_of(uri: str) -> Any:
+    """The registered version that ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` means.
+
+    Raises
+    ------
+    FlowError
+        If there is none.
+    """
     from mlflow.exceptions import MlflowException
 
+    check_reachable()  # MLflow's client would try for minutes
     client = mlflow_client()
     text = uri.removeprefix("models:/")
     try:
         if "@" in text:
-            version = client.get_model_version_by_alias(*text.split("@", 1))
-        else:
-            version = client.get_model_version(*text.split("/", 1))
+            return client.get_model_version_by_alias(*text.split("@", 1))
+        return client.get_model_version(*text.split("/", 1))
     except (MlflowException, TypeError) as error:
         raise FlowError(
             f"{uri}: no such model in {client.tracking_uri} ({error}); `skyscale train` registers "
             "one, and MLFLOW_TRACKING_URI says where to look"
         ) from error
+
+
+def _registered(uri: str) -> ModelSource:
+    version = find_version_of(uri)
     return ModelSource(
         uri=uri,
         folder=_download(version.source),
@@ -95,25 +107,21 @@ def _download(uri: str) -> str:
         raise FlowError(f"{uri}: its files cannot be had ({error})") from error
 
 
-def find_version(run_id: str, weights_sha256: str) -> str | None:
-    """The version that holds a run's generator and was judged already, if there is one.
+def find_version(run_id: str, weights_sha256: str) -> Any | None:
+    """The version that holds a run's generator, if there is one.
 
     A run that is resumed after its end, only to send what a tracker had missed, must not appear
-    twice.
+    twice. The version was judged where it has the tag ``promotion``.
     """
-    found = mlflow_client().search_model_versions(f"run_id = '{run_id}'")
-    judged = [
-        str(version.version)
-        for version in found
-        if version.name == MODEL_NAME
-        and version.tags.get("weights_sha256") == weights_sha256
-        and "promotion" in version.tags
-    ]
-    return judged[0] if judged else None
+    for version in mlflow_client().search_model_versions(f"run_id = '{run_id}'"):
+        same = version.tags.get("weights_sha256") == weights_sha256
+        if version.name == MODEL_NAME and same:
+            return version
+    return None
 
 
 def register(run_id: str, tags: dict[str, Any]) -> str:
-    """Register the generator of a run as a new version with the alias ``challenger``.
+    """Register the generator of a run as a new version; see `challenge`.
 
     Returns
     -------
@@ -136,28 +144,83 @@ def register(run_id: str, tags: dict[str, Any]) -> str:
         run_id=run_id,
         tags={k: str(v) for k, v in tags.items()},
     )
-    client.set_registered_model_alias(MODEL_NAME, "challenger", version.version)
     return str(version.version)
 
 
-def champion() -> ModelSource | None:
-    """The model with the alias ``champion``, or None where there is none."""
+def challenge(version: str) -> None:
+    """Give a version the alias ``challenger``."""
+    mlflow_client().set_registered_model_alias(MODEL_NAME, "challenger", version)
+
+
+def champion_version() -> Any | None:
+    """The version with the alias ``champion``, or None where there is none."""
+    return _version_called("champion")
+
+
+def challenger_version() -> Any | None:
+    """The version with the alias ``challenger``, the last that was trained, or None."""
+    return _version_called("challenger")
+
+
+def versions_begun_as(version: str) -> list[Any]:
+    """Versions whose training went on from a version, ``NAME/VERSION``."""
+    begun = f"name = '{MODEL_NAME}' and tag.start_from = '{version}'"
+    return list(mlflow_client().search_model_versions(begun))
+
+
+def _version_called(alias: str) -> Any | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        mlflow_client().get_model_version_by_alias(MODEL_NAME, "champion")
-    except MlflowException:
+        return mlflow_client().get_model_version_by_alias(MODEL_NAME, alias)
+    except MlflowException as error:
+        # An alias or a model that is not there, and not a tracker that is away: then a challenger
+        # must not be taken for the first.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def has_no_champion() -> bool:
+    """Whether nobody is champion yet; a tracker that is away says nothing of that.
+
+    Raises
+    ------
+    FlowError
+        If the tracker cannot be reached.
+    """
+    check_reachable()
+    return champion_version() is None
+
+
+def champion() -> ModelSource | None:
+    """The model with the alias ``champion``, or None where there is none.
+
+    Raises
+    ------
+    FlowError
+        If its files are gone.
+    """
+    if champion_version() is None:
         return None
     return find_model(f"models:/{MODEL_NAME}@champion")
 
 
 def promote(version: str, reason: str) -> None:
-    """Give a version the alias ``champion`` and write down why."""
-    client = mlflow_client()
-    client.set_registered_model_alias(MODEL_NAME, "champion", version)
-    client.set_model_version_tag(MODEL_NAME, version, "promotion", reason)
+    """Give a version the alias ``champion`` and write down why.
+
+    In this order: what lacks its reason is judged again when its run is resumed.
+    """
+    mlflow_client().set_registered_model_alias(MODEL_NAME, "champion", version)
+    _write_down(version, reason)
 
 
 def keep_champion(version: str, reason: str) -> None:
     """Write on a challenger why it was not promoted."""
+    _write_down(version, reason)
+
+
+def _write_down(version: str, reason: str) -> None:
+    """As a tag, for programs, and where people look first: the description."""
+    describe_version(f"{MODEL_NAME}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
     mlflow_client().set_model_version_tag(MODEL_NAME, version, "promotion", reason)

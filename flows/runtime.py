@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from flows.dashboard import tell_dashboard
 from flows.settings import read_surroundings
 
 
@@ -22,6 +23,14 @@ Result = TypeVar("Result")
 
 # Of a task whose workers die, beside Dask's own (three for each of these).
 _MOST_TRIES = 10
+
+# The embedded cluster lives in the process of its threads. Looking at their stacks a hundred times
+# a second takes the interpreter lock from them each time.
+_EMBEDDED = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+}
 
 
 @contextmanager
@@ -50,12 +59,13 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
                 f"no Dask scheduler answers at {surroundings.dask_scheduler}"
             ) from error
         with client:
+            tell_dashboard(client, embedded=False)
             yield client
         return
     # What fails on a worker is raised by `run_all`, and told once.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with (
-        dask.config.set({"distributed.worker.memory.target": False}),
+        dask.config.set(_EMBEDDED),
         LocalCluster(
             n_workers=1,
             threads_per_worker=workers or surroundings.workers,
@@ -66,6 +76,7 @@ def dask_client(workers: int | None = None) -> Iterator[Any]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        tell_dashboard(client, embedded=True)
         yield client
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 
-import psutil  # type: ignore[import-untyped]  # ships no types
+import psutil
 
 _QUERY = "index,utilization.gpu,memory.used,memory.total,power.draw"
 _MB = 1e6

@@ -8,11 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows import mlflow_pages
 from flows.console import LOGGER
 from flows.errors import FlowError
-from flows.settings import read_surroundings
+from flows.experiment_page import NOTE, welcome
+from flows.run_notes import with_section
+from flows.settings import read_surroundings, worker_flow_run
+from geo.secrets import holds_user, without_user
 
 EXPERIMENT = "skyscale"
+# Of a training: the flow run under a worker that trains it.
+FLOW_RUN_TAG = "flow_run"
 
 
 def mlflow_client() -> Any:
@@ -56,8 +62,19 @@ def trouble() -> tuple[type[Exception], ...]:
     return (FlowError, MlflowException, OSError, OperationalError)
 
 
-def start_run(name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+# Tag of runs by which a flow run that was cut off knows its own.
+_WORK = "work"
+
+
+def start_run(
+    name: str, tags: Mapping[str, str], params: Mapping[str, Any], *, work: str | None = None
+) -> str:
     """Open a run in the experiment ``skyscale``; it stays open until `end_run`.
+
+    Parameters
+    ----------
+    work : str, optional
+        See `work_key`: a run that an earlier try of the same work has opened is thrown away.
 
     Returns
     -------
@@ -67,6 +84,11 @@ def start_run(name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> 
     client = mlflow_client()
     experiment = client.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else _create_experiment(client)
+    welcome(client, experiment_id)
+    if work is not None:
+        for former in client.search_runs([experiment_id], f"tags.{_WORK} = '{work}'"):
+            client.delete_run(former.info.run_id)
+        tags = {**tags, _WORK: work}
     run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
     log_params(run.info.run_id, params)
     return str(run.info.run_id)
@@ -74,6 +96,8 @@ def start_run(name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> 
 
 def _create_experiment(client: Any) -> str:
     """Keep artifacts beside a SQLite database, so that both move together."""
+    from mlflow.exceptions import MlflowException
+
     uri = read_surroundings().mlflow_uri
     location = None
     if uri.startswith("sqlite:///"):
@@ -81,7 +105,12 @@ def _create_experiment(client: Any) -> str:
         location = (folder / "mlartifacts").as_uri()
     # Without this tag the UI takes the runs for evaluations of language models.
     tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=tags))
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=tags))
+    except MlflowException:  # another run, that began at the same time, was quicker
+        if (made := client.get_experiment_by_name(EXPERIMENT)) is None:
+            raise
+        return str(made.experiment_id)
 
 
 def log_params(run_id: str, params: Mapping[str, Any]) -> None:
@@ -102,9 +131,43 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
     return flat
 
 
-def describe_run(run_id: str, markdown: str) -> None:
-    """Write what a reviewer reads first on the page of the run."""
-    mlflow_client().set_tag(run_id, "mlflow.note.content", markdown)
+def describe_run(run_id: str, section: str) -> None:
+    """Write a section of what a reviewer reads first on the page of the run; see `run_notes`."""
+    client = mlflow_client()
+    note = client.get_run(run_id).data.tags.get(NOTE)
+    client.set_tag(run_id, NOTE, with_section(note, section))
+
+
+def describe_version(version: str, section: str) -> None:
+    """Write a section of the description of a model version, ``NAME/VERSION``."""
+    client, (name, number) = mlflow_client(), version.rsplit("/", 1)
+    note = client.get_model_version(name, number).description
+    client.update_model_version(name, number, with_section(note, section))
+
+
+def name_version(run_id: str, version: str) -> None:
+    """Name the model version, ``NAME/VERSION``, in the name of a run: after its first word.
+
+    Tables of runs show the first 18 letters or so.
+    """
+    client, number = mlflow_client(), f"v{version.rsplit('/', 1)[-1]}"
+    stage, *rest = (client.get_run(run_id).info.run_name or "run").split(" ")
+    if number not in rest[:1]:
+        client.update_run(run_id, name=" ".join((stage, number, *rest)))
+
+
+def find_run(run_id: str | None) -> Any | None:
+    """A run by its id; None where it is not known here."""
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return None
+    try:
+        return mlflow_client().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
 
 
 def reopen_run(run_id: str, tags: Mapping[str, str]) -> None:
@@ -113,6 +176,15 @@ def reopen_run(run_id: str, tags: Mapping[str, str]) -> None:
     client.update_run(run_id, status="RUNNING")
     for name, value in tags.items():
         client.set_tag(run_id, name, value)
+
+
+def name_flow_run(run_id: str) -> None:
+    """Note who trains: the flow run under a worker, by which one knows whether it still does."""
+    try:
+        check_reachable()
+        mlflow_client().set_tag(run_id, FLOW_RUN_TAG, worker_flow_run() or "")
+    except trouble() as error:
+        LOGGER.warning("MLflow was not told who trains run %s (%s)", run_id, error)
 
 
 def end_run(run_id: str, *, status: str = "FINISHED") -> None:
@@ -162,18 +234,43 @@ def curves(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, Any], step: int = 0) -> None:
-    """Log a batch of metrics now, leaving out what is for nobody to look at."""
+    """Log a batch of metrics now, leaving out what is for nobody to look at, and what is known."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
-    entries = [Metric(name, value, now, step) for name, value in curves(metrics).items()]
-    if entries:
-        mlflow_client().log_batch(run_id, metrics=entries)
+    client, now = mlflow_client(), int(time.time() * 1000)
+    known = client.get_run(run_id).data.metrics
+    new = {k: v for k, v in curves(metrics).items() if known.get(k) != v}
+    if new:
+        client.log_batch(run_id, metrics=[Metric(k, v, now, step) for k, v in new.items()])
+
+
+def run_page(run_id: str, file: str = "") -> str | None:
+    """Address of a run in the UI, or of a file of it; None without a server."""
+    uri = read_surroundings().mlflow_uri
+    if not uri.startswith(("http://", "https://")):
+        return None
+    experiment = str(mlflow_client().get_run(run_id).info.experiment_id)
+    if file:
+        page = mlflow_pages.file_page(experiment, run_id, file)
+    else:
+        page = mlflow_pages.run_page(experiment, run_id)
+    return f"{without_user(uri).rstrip('/')}/{page}"
 
 
 def ui_command() -> str:
     """How to look at the runs."""
     uri = read_surroundings().mlflow_uri
     if uri.startswith(("http://", "https://")):
-        return f"open {uri}"
-    return f"mlflow ui --backend-store-uri {uri}"
+        return f"open {without_user(uri).rstrip('/')}/{_runs()}"
+    told = '"$MLFLOW_TRACKING_URI"' if holds_user(uri) else uri
+    return f"mlflow ui --backend-store-uri {told}; then open http://127.0.0.1:5000/{_runs()}"
+
+
+def _runs() -> str:
+    """Page of our runs, or of nothing in particular where the tracker is away."""
+    try:
+        check_reachable()
+        experiment = mlflow_client().get_experiment_by_name(EXPERIMENT)
+    except trouble():
+        return ""
+    return mlflow_pages.runs_page(experiment.experiment_id) if experiment else ""

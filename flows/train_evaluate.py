@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flows.console import finite
+from flows.log_lines import finite
 from flows.train_folder import folder_of, write_text_whole
 from geo.pairstore.store import PairStore
-from geo.scoring import (
-    bootstrap_interval,
-    group_places,
-    pooled_gain,
-    score_bicubic,
-    score_pair,
-)
+from geo.reporting.scored import ScoredTiles, write_scored
+from geo.scores.pair import score_bicubic, score_pair
+from geo.scores.pooling import bootstrap_interval, group_places, pooled_gain
 from models.errors import ModelError
 from models.evaluate import Evaluation, Score, evaluate
 from models.predict import Predictor
@@ -47,14 +44,19 @@ class PairScore:
         lr: npt.NDArray[Any],
         valid: npt.NDArray[np.bool_],
     ) -> dict[str, float]:
-        """Scores of what was drawn, with bicubic's beside them."""
+        """Scores of what was drawn, with bicubic's beside them.
+
+        Without ``detail``: that of one chip says little, and its mean over chips would stand
+        beside the ratio of sums, ``hf_power_ratio``, as if it were the same.
+        """
         known = hashlib.blake2b(digest_size=16)
         for image in (hr, lr, valid):
             known.update(np.ascontiguousarray(image).data)
         key = known.digest()
         if key not in self._plain:
             self._plain[key] = score_bicubic(hr, lr, valid, **self._rules)
-        return score_pair(sr, hr, lr, valid, plain=self._plain[key], **self._rules)
+        found = score_pair(sr, hr, lr, valid, plain=self._plain[key], **self._rules)
+        return {name: found[name] for name in found if not name.endswith("detail")}
 
 
 def evaluate_run(
@@ -71,7 +73,8 @@ def evaluate_run(
     dict
         What ``evaluation.json`` in the run's folder holds: ``val``, ``test`` and ``champion`` as
         `summarise` gives them, or None; ``training``, what the generator says of its training;
-        ``config``, the settings that it was for.
+        ``config``, the settings that it was for. Scores of each test pair lie beside it, in
+        ``test/`` and ``champion/``.
     """
     mine = Predictor(result.generator)
     found: dict[str, Any] = {
@@ -79,16 +82,28 @@ def evaluate_run(
         "config": job["config"],
         "training": _training(result.generator),
     }
+    folder = folder_of(job)
     for split in ("val", "test"):
-        found[split] = _score_split(mine, store, job["store_version"], split, score)
+        pairs = score_pairs(mine, store, job["store_version"], split, score)
+        found[split] = None if pairs is None else pairs.summary
+        if split == "test" and pairs is not None:
+            write_scored(pairs.tiles, folder.test)
         if scores := found[split]:
             tell(
                 f"{split}: PSNR {scores['psnr_db']:.2f} dB, bicubic "
                 f"{scores['bicubic_psnr_db']:.2f} dB, gain {scores['gain_db']:+.2f} dB "
                 f"over {scores['pairs']} pairs"
             )
-    found["champion"] = _score_champion(job, store, score, tell)
-    write_text_whole(folder_of(job).evaluation, json.dumps(finite(found), indent=2))
+    champion = None
+    if job["champion"]:
+        try:
+            champion = score_champion(job["champion"], job, store, score)
+        except ModelError as error:  # its files may be gone by now; this run's must not be lost
+            tell(f"the champion cannot be compared with: {error}")
+    if champion is not None:
+        write_scored(champion.tiles, folder.champion)
+    found["champion"] = None if champion is None else champion.summary
+    write_text_whole(folder.evaluation, json.dumps(finite(found), indent=2))
     return found
 
 
@@ -148,9 +163,26 @@ def summarise(
     }
 
 
-def _score_split(
+@dataclass(frozen=True, kw_only=True)
+class ScoredPairs:
+    """Scores of the pairs of a split.
+
+    Parameters
+    ----------
+    summary : dict
+        See `summarise`.
+    tiles : ScoredTiles
+        Pair by pair.
+    """
+
+    summary: dict[str, Any]
+    tiles: ScoredTiles
+
+
+def score_pairs(
     predictor: Predictor, store: PairStore, version: int, split: str, score: Score
-) -> dict[str, Any] | None:
+) -> ScoredPairs | None:
+    """Score all pairs of a split; None where it has none."""
     pairs = store.reader(split, version=version)
     if not len(pairs):
         return None
@@ -158,27 +190,55 @@ def _score_split(
         kind="pair", split=split, version=version, columns=("identity", "crs", "row", "col")
     )
     where = {r["identity"]: (r["crs"], r["row"] or 0, r["col"] or 0) for r in rows.to_pylist()}
-    return summarise(
-        evaluate(predictor, pairs, score),
-        cells=[where[identity] for identity in pairs.rows["identity"].to_pylist()],
-        categories=pairs.groups,
-        data_range=store.config.data_range,
+    identities = pairs.rows["identity"].to_pylist()
+    cells = [where[identity] for identity in identities]
+    evaluation = evaluate(predictor, pairs, score)
+    crs, row, col = zip(*cells, strict=True)
+    columns: dict[str, npt.NDArray[Any]] = {
+        "tile": np.array(identities, object),
+        "crs": np.array(crs, object),
+        "row": np.array(row, np.float64),
+        "col": np.array(col, np.float64),
+        "category": np.array(pairs.groups, object),
+        "split": np.full(len(cells), split, object),
+        **{name: np.array(of, np.float64) for name, of in evaluation.values.items()},
+    }
+    config = store.config
+    facts = {
+        "data_range": config.data_range,
+        "scale": config.scale,
+        "bands": list(config.bands),
+        "crop_px": config.scale,  # a chip alone has no neighbours along its rim
+        "mask": "valid pixels of the pair",
+        "reference": f"aerial half of the pairs, {config.lr_size} LR px",
+    }
+    return ScoredPairs(
+        summary=summarise(
+            evaluation, cells=cells, categories=pairs.groups, data_range=config.data_range
+        ),
+        tiles=ScoredTiles(name=f"{split} pairs", columns=columns, facts=facts),
     )
 
 
-def _score_champion(
-    job: Mapping[str, Any], store: PairStore, score: Score, tell: Callable[[str], None]
-) -> dict[str, Any] | None:
-    if not job["champion"]:
-        return None
-    try:
-        champion = Predictor(job["champion"])
-    except ModelError as error:  # its files may be gone by now; this run's must not be lost
-        tell(f"the champion cannot be compared with: {error}")
-        return None
-    if (champion.scale, champion.bands) != (store.config.scale, store.config.bands):
-        return None
-    return _score_split(champion, store, job["store_version"], "test", score)
+def score_champion(
+    folder: str, job: Mapping[str, Any], store: PairStore, score: Score
+) -> ScoredPairs | None:
+    """Score another generator on the test pairs of a run, whatever it was trained on.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or draws other bands or at another scale.
+    """
+    other = Predictor(folder)
+    mine = (store.config.scale, store.config.bands)
+    if (other.scale, other.bands) != mine:
+        theirs, wanted = (
+            f"{', '.join(bands or ())} at scale {scale}"
+            for scale, bands in ((other.scale, other.bands), mine)
+        )
+        raise ModelError(f"it draws {theirs}, this one {wanted}")
+    return score_pairs(other, store, job["store_version"], "test", score)
 
 
 def _training(generator: Path) -> dict[str, Any]:

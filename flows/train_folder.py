@@ -27,6 +27,11 @@ class RunFolder:
         return self.path / "job.json"
 
     @property
+    def start(self) -> Path:
+        """The generator that it began as, where it did not begin from scratch."""
+        return self.path / "start"
+
+    @property
     def log(self) -> Path:
         """All that the ranks print."""
         return self.path / "ranks.log"
@@ -45,6 +50,21 @@ class RunFolder:
     def evaluation(self) -> Path:
         """Scores on held-out ground, once the run has finished."""
         return self.path / "evaluation.json"
+
+    @property
+    def test(self) -> Path:
+        """Scores of each test pair, as of the tiles of a report."""
+        return self.path / "test"
+
+    @property
+    def champion(self) -> Path:
+        """The champion's scores of the same test pairs."""
+        return self.path / "champion"
+
+    @property
+    def comparison(self) -> Path:
+        """How the generator compares with the champion, pair by pair."""
+        return self.path / "comparison.json"
 
     @property
     def generator(self) -> Path:

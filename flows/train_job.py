@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect.runtime import flow_run
-
-from flows import registry, tracking
+from flows import datasets, registry, tracking
 from flows.code_version import code_tags
 from flows.console import say
 from flows.errors import FlowError, UsageError
+from flows.forms import form
 from flows.train_checks import check_devices, check_machines, check_networks, check_pairs
 from flows.train_folder import RunFolder, write_text_whole
+from flows.train_start import Beginning, check_start, find_start, keep_start, pair_spec
+from flows.work_key import work_key
 from models.config import TrainConfig
 from models.errors import ConfigError
 
@@ -27,35 +28,46 @@ if TYPE_CHECKING:
 # Passes over the pairs after which the default phases end. On a few hundred pairs held-out scores
 # fall again soon after this many.
 _MOST_EPOCHS = {"content_steps": 120, "adversarial_steps": 40}
+_MOST_EPOCHS_FURTHER = {"content_steps": 30, "adversarial_steps": 40}
 
 
+@form
 @dataclass(frozen=True, kw_only=True)
 class TrainFlowConfig:
-    """Parameters of the flow.
+    """What to train on, for how long, with which settings.
 
     Parameters
     ----------
     store : str
-        Folder of the pair store.
+        Folder or s3:// URL of the pair store.
     store_version : str, optional
-        Number or tag; the newest by default.
+        Number or tag of a version; the newest by default.
     config : str, optional
         TOML file of training settings (see ``models/config.py``).
     settings : dict
-        Training settings that override the file.
+        Training settings that override the file, for example {"batch_size": 16}.
+    start_from : str, optional
+        Go on from this generator instead of from scratch: models:/NAME@champion,
+        models:/NAME/VERSION, runs:/ID/generator, or a folder.
+    min_new_pairs : int
+        Train only if the store has so many training pairs that the champion was not trained on; 0
+        always trains.
     balance : float, optional
-        From 0, pairs as often as they are, to 1, all categories equally often.
-    nproc, nnodes : int
-        Processes on this machine, and machines.
+        From 0, pairs as often as they are, to 1, all categories equally often; 0 by default.
+    nproc : int
+        Processes on this machine: one for each GPU.
+    nnodes : int
+        Machines that train together.
     rendezvous : str, optional
-        ``host:port`` where the machines meet.
+        ``host:port`` where they meet, if there are several.
     resume : str, optional
         MLflow run id to go on with; settings given beside it replace those of the run.
     prepare : bool
         Only check everything, open the run and write its job down.
     max_minutes : float, optional
-        Stop in time; both phases shrink into it.
+        Stop in time; both phases of the training shrink into it. By default it takes what it takes.
     seed : int, optional
+        Overrides the one of the training settings.
     out : str
         Folder of checkpoints, one subfolder for each run.
     """
@@ -63,6 +75,8 @@ class TrainFlowConfig:
     store: str
     store_version: str | None = None
     config: str | None = None
+    start_from: str | None = None
+    min_new_pairs: int = 0
     balance: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     nproc: int = 1
@@ -82,8 +96,8 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
     -------
     dict
         ``run_id``, ``store``, ``store_version``, ``store_digest``, ``data`` (bands, scale, chips
-        by split and category), ``config``, ``folder``, ``champion``, ``code``,
-        ``flow_run``.
+        by split and category), ``config``, ``start`` (see `Beginning.to_dict`), ``folder``,
+        ``champion``, ``code``, ``work``.
 
     Raises
     ------
@@ -98,29 +112,46 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
         rendezvous=config.rendezvous,
         joins=config.resume is not None,
     )
+    if config.resume and config.start_from:
+        raise UsageError(
+            f"--resume {config.resume} goes on with that run, whatever it began as: leave "
+            "--start-from out, or start a new run"
+        )
     store = PairStore.open(config.store)
-    if begun := config.resume or _begun_before(config):
+    if begun := config.resume or begun_before(config):
         return _go_on(config, begun, store)
     summary = store.summary(store.tags.resolve(config.store_version))
-    settings = read_settings(config, summary["splits"].get("train", 0))
+    start = None if config.start_from is None else find_start(config.start_from)
+    settings = read_settings(config, summary["splits"].get("train", 0), start)
     _check(config, settings, store, summary["splits"])
+    if start is not None:
+        check_start(start, settings, pair_spec(store.config))
+        say(f"train: going on from {start.name}, weights {start.card.weights_sha256[:12]}")
     tracking.check_reachable()
-    return _begin(config, settings, store, summary)
+    return _begin(config, settings, store, summary, start)
 
 
-def _begun_before(config: TrainFlowConfig) -> str | None:
+def begun_before(config: TrainFlowConfig) -> str | None:
     """The run that this same Prefect flow run has opened before it was tried again."""
-    if (flow_run.run_count or 1) < 2:
-        return None
-    for file in Path(config.out).glob("*/job.json"):
+    work = work_key("train", config)
+    for file in Path(config.out).glob("*/job.json") if work is not None else ():
         job = json.loads(file.read_text())
-        if job.get("flow_run") == flow_run.id:
+        if job.get("work") == work:
             return str(job["run_id"])
     return None
 
 
-def read_settings(config: TrainFlowConfig, pairs: int) -> TrainConfig:
+def read_settings(
+    config: TrainFlowConfig, pairs: int, start: Beginning | None = None
+) -> TrainConfig:
     """Training settings: the file, what overrides it, and a bound on passes over few pairs.
+
+    Parameters
+    ----------
+    pairs : int
+        To train on.
+    start : Beginning, optional
+        What it goes on from, which has a word in what is left out.
 
     Raises
     ------
@@ -128,10 +159,10 @@ def read_settings(config: TrainFlowConfig, pairs: int) -> TrainConfig:
         If the file cannot be read or a setting cannot be.
     """
     values = _given(config)
-    settings = _settings(values)
+    settings = _settings(values if start is None else start.fill(values))
     most = {
         name: -(-epochs * pairs // settings.batch_size)
-        for name, epochs in _MOST_EPOCHS.items()
+        for name, epochs in (_MOST_EPOCHS if start is None else _MOST_EPOCHS_FURTHER).items()
         if name not in values
     }
     shorter = {name: n for name, n in most.items() if 0 < n < getattr(settings, name)}
@@ -179,18 +210,24 @@ def _check(
 
 
 def _begin(
-    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, summary: Mapping[str, Any]
+    config: TrainFlowConfig,
+    settings: TrainConfig,
+    store: PairStore,
+    summary: Mapping[str, Any],
+    start: Beginning | None,
 ) -> dict[str, Any]:
     """Open a new run."""
     splits, code = summary["splits"], code_tags()
-    champion = registry.champion()
+    begun = None if start is None else start.to_dict()
+    champion, work = _champion(), work_key("train", config)
     run_id = tracking.start_run(
-        f"train {store.place.name}",
+        f"train {settings.generator.name}, {store.place.name}@{summary['version']}",
         tags={
             "stage": "train",
             "store": store.url,
             "store_version": str(summary["version"]),
             "store_digest": summary["digest"],
+            **({} if begun is None else {"start_from": begun["name"]}),
             **code,
         },
         params={
@@ -202,10 +239,13 @@ def _begin(
             "data_range": summary["data_range"],
             "bands": ",".join(summary["bands"]),
             "ranks": config.nproc * config.nnodes,
+            "start_from": "scratch" if begun is None else begun["name"],
+            **({} if begun is None else {"start_from_weights_sha256": begun["weights_sha256"]}),
             **settings.to_dict(),
         },
+        work=work,
     )
-    _log_dataset(run_id, store, summary)
+    datasets.log_store(run_id, store, summary, context="training")
     _keep_version(store, run_id, summary["version"])
     folder = RunFolder((Path(config.out) / run_id).resolve())
     job = {
@@ -218,18 +258,31 @@ def _begin(
             for key in ("bands", "scale", "lr_size", "data_range", "splits", "balance")
         },
         "config": settings.to_dict(),
+        "start": begun,
         "folder": str(folder.path),
         "champion": champion.folder if champion else None,
+        "champion_version": champion.version if champion else None,
         "code": code,
-        "flow_run": flow_run.id,
+        "work": work,
     }
     folder.path.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        keep_start(start, folder)
     write_text_whole(folder.job, json.dumps(job, indent=2))
     say(
         f"train: run {run_id}; {splits.get('train', 0)} training, {splits.get('val', 0)} "
         f"validation, {splits.get('test', 0)} test pairs (store version {summary['version']})"
     )
     return job
+
+
+def _champion() -> registry.ModelSource | None:
+    """The champion, if it can be had; a lost one is for the judgement to deal with."""
+    try:
+        return registry.champion()
+    except FlowError as error:
+        say(f"train: the champion cannot be had ({error})")
+        return None
 
 
 def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, Any]:
@@ -312,18 +365,3 @@ def _keep_version(store: PairStore, run_id: str, version: int) -> None:
         store.tags.add(f"train-{run_id[:12]}", version)
     except StoreError as error:  # for example, whoever trains may only read
         say(f"train: version {version} is not tagged and may be expired ({error})")
-
-
-def _log_dataset(run_id: str, store: PairStore, summary: Mapping[str, Any]) -> None:
-    """Say in MLflow which data the run sees, as a dataset with the store's digest."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    dataset = Dataset(
-        name=store.place.name,
-        digest=str(summary["digest"])[:36],
-        source_type="skyscale-pair-store",
-        source=json.dumps({"path": store.url, "version": summary["version"]}),
-        profile=json.dumps({"pairs": summary["pairs"], "splits": summary["splits"]}),
-    )
-    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-    tracking.mlflow_client().log_inputs(run_id, inputs)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from flows import registry, tracking
+from flows.champion import judge
 from flows.console import say
 from flows.learning_curves import draw_curves, read_curves
 from flows.metric_spool import Spool
-from flows.model_card import escape_markdown, write_card
+from flows.model_card import write_card
 from flows.run_logger import RunLogger
-from flows.train_folder import folder_of, write_text_whole
+from flows.run_notes import training_section
+from flows.train_folder import RunFolder, folder_of, write_text_whole
+from flows.transient import is_transient
 
 
-def publish_run(job: Mapping[str, Any]) -> dict[str, Any]:
+def publish_run(job: Mapping[str, Any], *, insist: bool = False) -> dict[str, Any]:
     """Write the card and the curves, then tell MLflow and its registry, if they are there.
+
+    Parameters
+    ----------
+    insist : bool
+        Raise what a tracker that is away raises: somebody will try again.
 
     Returns
     -------
@@ -37,13 +46,31 @@ def publish_run(job: Mapping[str, Any]) -> dict[str, Any]:
     try:
         version = _tell_tracker(job, evaluation)
     except tracking.trouble() as error:
+        if insist and is_transient(error):
+            raise
         say(
-            f"train: trained, but not registered ({' '.join(str(error).split())[:300]}); "
+            f"train: trained, but not registered or judged ({' '.join(str(error).split())[:300]}); "
             f"--resume {run_id} does that"
         )
         return {**result, "model_uri": str(folder.generator), "published": False}
     uri = f"models:/{registry.MODEL_NAME}/{version}"
     return {**result, "model_uri": uri, "published": True}
+
+
+def closing(result: Mapping[str, Any]) -> str:
+    """What a training ends with, in a line."""
+    if result.get("run_id") is None:
+        return str(result["reason"])
+    if result.get("prepared"):
+        return f"run {result['run_id']} is prepared, nothing trained"
+    if result.get("led_elsewhere"):
+        return f"run {result['run_id']}, this machine's part"
+    told = f"run {result['run_id']}, {result['model_uri']}"
+    for split in ("test", "val"):
+        if scores := result[split]:
+            told += f", {split} gain {scores['gain_db']:+.2f} dB over {scores['pairs']} pairs"
+            break
+    return told if result["published"] else f"{told}; not registered: MLflow was away"
 
 
 def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
@@ -61,78 +88,71 @@ def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     for file in (folder.evaluation, folder.curves, folder.events):
         if file.exists():
             tracking.log_files(run_id, {"": file})
+    if folder.test.exists():
+        tracking.log_files(run_id, {"test": folder.test})
     tracking.log_files(run_id, {"generator": folder.generator})
-    sha = evaluation["training"]["weights_sha256"]
-    known = registry.find_version(run_id, sha)
-    if known is not None:
-        say(f"train: registered before as version {known}")
-        return known
+    known = registry.find_version(run_id, evaluation["training"]["weights_sha256"])
+    if known is None:
+        version = _register(job, evaluation)
+    else:
+        version = str(known.version)
+        say(f"train: registered before as version {version}")
+    if known is None or "promotion" not in known.tags:
+        registry.challenge(version)
+        judge(version, job, evaluation)
+    if folder.comparison.exists():
+        tracking.log_files(run_id, {"": folder.comparison})
+    _describe(job, version, evaluation)
+    tracking.end_run(run_id)
+    return version
+
+
+def _register(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     test = evaluation.get("test") or {}
-    version = registry.register(
-        run_id,
+    return registry.register(
+        job["run_id"],
         {
-            "weights_sha256": sha,
+            "weights_sha256": evaluation["training"]["weights_sha256"],
             "store_version": job["store_version"],
             "store_digest": job["store_digest"],
+            **({"start_from": job["start"]["name"]} if job.get("start") else {}),
             "test_psnr_db": test.get("psnr_db"),
             "test_bicubic_psnr_db": test.get("bicubic_psnr_db"),
             "test_gain_db": test.get("gain_db"),
             "test_hf_power_ratio": test.get("hf_power_ratio"),
         },
     )
-    _judge(version, job, evaluation)
-    tracking.describe_run(run_id, _describe(job, version, evaluation))
-    return version
 
 
-def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any]) -> str:
-    """What a reviewer of the run wants to know first."""
-    lines = [
-        f"Generator version {version} of `{registry.MODEL_NAME}`, {evaluation['parameters']} "
-        f"parameters, trained on version {job['store_version']} of "
-        f"{escape_markdown(job['store'])}.",
-        "",
-        "| ground | pairs | PSNR dB | bicubic dB | gain dB |",
-        "|---|---|---|---|---|",
-    ]
-    for split in ("val", "test"):
-        if s := evaluation.get(split):
-            lines.append(
-                f"| {split} | {s['pairs']} | {s['psnr_db']:.2f} | {s['bicubic_psnr_db']:.2f} | "
-                f"{s['gain_db']:+.2f} |"
-            )
-    lines += [
-        "",
-        "Model card: `generator/README.md`; curves: `curves.png`; pictures through time: "
-        "`samples/`; reports of upscaled regions, where there are any: `report/`.",
-    ]
-    return "\n".join(lines)
+def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any]) -> None:
+    """Tell reviewers of the run and of the version what came of it."""
+    run_id, model = job["run_id"], f"{registry.MODEL_NAME}/{version}"
+    client = tracking.mlflow_client()
+    told = training_section(
+        job,
+        evaluation,
+        experiment_id=client.get_run(run_id).info.experiment_id,
+        version=model,
+        pictures=_pictures(folder_of(job)),
+    )
+    tracking.describe_run(run_id, told)
+    tracking.describe_version(model, told)
+    client.set_tag(run_id, "model_version", model)
+    tracking.name_version(run_id, model)
 
 
-def _judge(version: str, job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-    """Champion is who is best on the same test pairs; the reason is written on the version."""
-    from models.quality import quality
-
-    test, champion = evaluation.get("test"), evaluation.get("champion")
-    if not test:
-        reason = "not promoted: there is no test ground to judge on"
-    elif not champion:
-        reason = f"promoted: no champion to compare with; {_merits(test)}"
-    else:
-        better = quality(test) > quality(champion)
-        reason = (
-            f"{'promoted' if better else 'not promoted'}: {_merits(test)}, against "
-            f"{_merits(champion)} of the champion on the same pairs"
-        )
-    if reason.startswith("promoted"):
-        registry.promote(version, reason)
-    else:
-        registry.keep_champion(version, reason)
-    say(f"train: version {version} {reason}")
-
-
-def _merits(scores: Mapping[str, float]) -> str:
-    """What the choice is made by."""
-    detail = scores.get("hf_power_ratio")
-    told = "" if detail is None else f", detail {detail:.0%} of reality's"
-    return f"test gain {scores['gain_db']:+.3f} dB{told}"
+def _pictures(folder: RunFolder) -> list[tuple[str, str]]:
+    """Captions and artifact paths: a place at the first, middle and last report; the curves."""
+    of_place: dict[str, list[tuple[int, str]]] = {}
+    for entry in Spool(folder.spool).entries():
+        if entry.picture is not None:
+            place = str(PurePosixPath(entry.picture).parent)
+            of_place.setdefault(place, []).append((entry.step, entry.picture))
+    if not of_place:
+        return [("Curves", folder.curves.name)]
+    through_time = sorted(of_place[min(of_place)])
+    chosen = dict.fromkeys(
+        through_time[at] for at in (0, len(through_time) // 2, len(through_time) - 1)
+    )
+    shown = [(f"Step {step}: satellite, bicubic, generator, aerial", path) for step, path in chosen]
+    return [*shown, ("Curves", folder.curves.name)]

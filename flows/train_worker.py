@@ -9,24 +9,30 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.progress import Pace
 from flows.run_logger import RunLogger
 from flows.settings import is_leading_rank, prepare_rank_environment
 from flows.system_metrics import system_reader
 from flows.train_evaluate import PairScore, evaluate_run
 from flows.train_folder import RunFolder, folder_of
+from flows.train_start import pair_spec
 from geo.pairstore.store import PairStore
 from geo.pictures import training_strip
 from models.config import TrainConfig
-from models.data import PairSpec
 from models.errors import ModelError
 from models.evaluate import Evaluation
+from models.start import Start
 from models.trainer import train
 
 _STOPPED = 3  # exit status
+# Lines come with steps; where these are slow, sooner.
+_LONGEST_SILENCE_S = 60.0
 
 
 class Reporter:
@@ -37,12 +43,19 @@ class Reporter:
     run_id : str
     folder : RunFolder
     bands : tuple of str
+    config : TrainConfig
+        Says how many steps there are.
     """
 
-    def __init__(self, run_id: str, folder: RunFolder, bands: tuple[str, ...]) -> None:
+    def __init__(
+        self, run_id: str, folder: RunFolder, bands: tuple[str, ...], config: TrainConfig
+    ) -> None:
         self._logger = RunLogger(run_id, folder.spool, system=system_reader())
         self._events = folder.events
         self._bands = bands
+        self._config = config
+        self._first: tuple[int, float] | None = None  # step and time of this sitting's first word
+        self._told_at = time.monotonic()
 
     def on_progress(
         self,
@@ -55,11 +68,30 @@ class Reporter:
     ) -> None:
         """Log metrics; tell now and then."""
         self._logger.metrics({**metrics, "train/images": images}, step)
-        if step % 500 == 0:
-            left = "" if eta_s is None else f", {eta_s:.0f} s to go"
-            speed = metrics.get("train/images_per_s")
-            rate = "" if speed is None else f", {speed:.0f} images/s"
-            tell(f"{phase} step {step}{rate}{left}")
+        pace = self._pace(step, metrics.get("train/images_per_s"), eta_s)
+        if step % 500 == 0 or time.monotonic() - self._told_at >= _LONGEST_SILENCE_S:
+            self._told_at = time.monotonic()
+            _write({"say": f"{phase} phase, {pace}", "pace": asdict(pace)})
+        else:
+            _write({"pace": asdict(pace)})
+
+    def _pace(self, step: int, rate: float | None, eta_s: float | None) -> Pace:
+        """Time may end before the steps do: then those that it lets one expect are all."""
+        now = time.monotonic()
+        first, begun = self._first = self._first or (step, now)
+        steps_s = (step - first) / max(now - begun, 1e-9)
+        total = self._config.steps
+        if eta_s is not None and steps_s and self._config.max_minutes is not None:
+            total = min(total, step + round(eta_s * steps_s))
+        return Pace(
+            done=step,
+            total=total,
+            unit="steps",
+            share=min(1.0, step / max(1, total)),
+            rate=rate,
+            rate_unit="images",
+            eta_s=eta_s,
+        )
 
     def on_validation(self, *, step: int, evaluation: Evaluation) -> None:
         """Log scores and pictures."""
@@ -117,21 +149,17 @@ def _run(job: Mapping[str, Any]) -> int:
     store = PairStore.open(job["store"])
     version = job["store_version"]
     folder = folder_of(job)
-    spec = PairSpec(
-        bands=store.config.bands,
-        scale=store.config.scale,
-        data_range=store.config.data_range,
-        dtype=store.config.dtype,
-    )
+    config = TrainConfig.from_dict(job["config"])
+    spec = pair_spec(store.config)
     score = PairScore(scale=spec.scale, data_range=spec.data_range)
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     leads = is_leading_rank()
-    reporter = Reporter(job["run_id"], folder, spec.bands) if leads else None
+    reporter = Reporter(job["run_id"], folder, spec.bands, config) if leads else None
     training = store.reader("train", version=version)
     try:
         result = train(
-            TrainConfig.from_dict(job["config"]),
+            config,
             train_pairs=training,
             groups=training.groups,
             val_pairs=store.reader("val", version=version),
@@ -143,6 +171,7 @@ def _run(job: Mapping[str, Any]) -> int:
             stop=lambda: bool(stopping),
             store_version=str(version),
             store_digest=job["store_digest"],
+            start_from=_start_of(job),
         )
         if leads and result.stopped_by != "request":
             evaluate_run(job, store, score, result, tell)
@@ -155,6 +184,13 @@ def _run(job: Mapping[str, Any]) -> int:
             _write({"stopped": True})
         return _STOPPED
     return 0
+
+
+def _start_of(job: Mapping[str, Any]) -> Start | None:
+    """What the run begins as; jobs of before there was such a thing say nothing of it."""
+    if (begun := job.get("start")) is None:
+        return None
+    return Start(folder=folder_of(job).start, weights_sha256=begun["weights_sha256"])
 
 
 if __name__ == "__main__":

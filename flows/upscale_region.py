@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flows.upscale import UpscaleFlowConfig
     from geo.catalog.scene import Scene
     from geo.region_query import Region, RegionQuery
-    from geo.upscale import UpscalePlan
+    from geo.upscale import Earlier, UpscalePlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,20 @@ class PlannedRegion:
     request : UpsamplerRequest
     tags : dict of str to str
         Provenance beside the plan's own.
+    earlier : Earlier, optional
+        An output that blocks are kept of.
     """
 
     plan: UpscalePlan
     region: Region
     request: UpsamplerRequest
     tags: dict[str, str]
+    earlier: Earlier | None = None
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """The output is there, and made of the same by the same."""
+        return self.earlier is not None and self.earlier.fingerprint == self.plan.fingerprint
 
     @property
     def times(self) -> tuple[datetime, ...]:
@@ -82,16 +90,37 @@ def plan_region(config: UpscaleFlowConfig) -> PlannedRegion:
             "--scale out or take a model of that scale"
         )
     region = _open(config, query, config.bands or upsampler.bands)
-    plan = plan_upscale(region.source, Path(config.output), upsampler, settings, bands=config.bands)
+    plan = plan_upscale(
+        region.source, Path(config.output), upsampler, settings, bands=config.bands or None
+    )
     if plan.format == "zarr":
         from geo.region_zarr import check_zarr_output
 
         check_zarr_output(Path(plan.output))
     if model.folder is not None:
         _check_values(region, model, plan)
+    earlier = None
+    if config.update and not config.restart:
+        plan, earlier = _look_for_earlier(plan, config)
     return PlannedRegion(
-        plan=plan, region=region, request=request, tags=_tags(config, model, region)
+        plan=plan,
+        region=region,
+        request=request,
+        tags=_tags(config, model, region),
+        earlier=earlier,
     )
+
+
+def _look_for_earlier(
+    plan: UpscalePlan, config: UpscaleFlowConfig
+) -> tuple[UpscalePlan, Earlier | None]:
+    """The output that is to be brought up to date, if it can be."""
+    from geo.upscale import find_earlier
+
+    plan, earlier, why = find_earlier(plan, any_blocks=config.block is None)
+    if why:
+        say(f"upscale: all of {config.output} is drawn anew: {why}")
+    return plan, earlier
 
 
 def _query(config: UpscaleFlowConfig) -> RegionQuery:
@@ -99,9 +128,15 @@ def _query(config: UpscaleFlowConfig) -> RegionQuery:
     from geo.match import parse_day
     from geo.region_query import RegionQuery
 
+    start = parse_day(config.start, "start") if config.start else None
+    if config.days is not None:
+        if config.days < 1 or start is not None:
+            given = f"days {config.days}" + (f" and start {config.start}" if start else "")
+            raise ValueError(f"got {given}; wanted days of 1 or more, or a start")
+        start = datetime.now(UTC) - timedelta(days=config.days)
     return RegionQuery(
         aoi=read_aoi(config.aoi) if config.aoi else None,
-        start=parse_day(config.start, "start") if config.start else None,
+        start=start,
         end=parse_day(config.end, "end") if config.end else None,
     )
 
@@ -117,6 +152,7 @@ def _open(config: UpscaleFlowConfig, query: RegionQuery, bands: Any) -> Region:
         rules = MosaicRules(
             crs=config.crs,
             near=parse_day(config.near, "near") if config.near else None,
+            newest=config.newest,
             max_cloud=config.max_cloud,
             balance=config.balance,
         )
