@@ -23,9 +23,9 @@ import numpy as np
 from geo.consistency import REACH, ConsistentUpsampler, missing_means, spreading_weights
 from geo.ensemble import EnsembleUpsampler
 from geo.interpolate import Weights, keys_cubic, stretch, upsample
-from geo.scoring import psnr_of
+from geo.scores.pixels import psnr_of
+from geo.scores.sharpness import hf_power
 from geo.sensor import degrade
-from geo.sharpness import hf_power
 from geo.upsampler import BuiltinUpsampler, Upsampler
 from geo.upscale import to_dtype
 from models.data import Pair

@@ -21,8 +21,8 @@ from scipy import stats
 from geo.consistency import ConsistentUpsampler
 from geo.ensemble import TURNS, EnsembleUpsampler
 from geo.interpolate import upsample
-from geo.scoring import psnr_of
-from geo.sharpness import hf_power
+from geo.scores.pixels import psnr_of
+from geo.scores.sharpness import hf_power
 from geo.upsampler import Upsampler
 from tests.benchmarks.aerial_data import DN_PER_BYTE, SCALE, SPEC, Split
 from tests.benchmarks.quick_generators import Image, inner, quick_generators, upsampled

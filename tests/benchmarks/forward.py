@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flows.settings import usable_cores
+from flows.cores import usable_cores
 from models.config_networks import GENERATORS, GeneratorConfig, exported_form
 from models.export import GeneratorCard, load_generator, save_generator
 from models.generators.registry import build_generator

@@ -17,7 +17,7 @@ from models.distributed import pick_device, pick_dtype
 from models.generators.registry import build_generator
 from models.objectives import OBJECTIVES
 from models.penalties import half_squared_gradients
-from models.step import Tensors
+from models.tensors import Tensors
 
 _BATCHES = 16
 

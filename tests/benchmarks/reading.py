@@ -249,7 +249,7 @@ def _training_rate() -> float:
     """Pairs a second that the default content step takes, batches ready in memory."""
     import torch
 
-    from flows.settings import usable_cores
+    from flows.cores import usable_cores
     from models.config import TrainConfig
     from models.config_networks import GeneratorConfig
     from models.generators.registry import build_generator

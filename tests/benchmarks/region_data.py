@@ -92,9 +92,18 @@ def quick_generator(folder: Path, bands: int, steps: int = 600) -> Path:
 
 
 def run_upscale(
-    source: Path, output: Path, model: str | Path, *options: str, **environment: str
+    source: Path,
+    output: Path,
+    model: str | Path,
+    *options: str,
+    watched: bool = True,
+    every_s: float = 0.1,
+    **environment: str,
 ) -> dict[str, Any]:
-    """What ``skyscale upscale --json`` answers, with the peak memory and disk of the run."""
+    """What ``skyscale upscale --json`` answers, with the peak memory and disk of the run.
+
+    Watching ten times a second takes some of the time of two cores.
+    """
     with tempfile.TemporaryDirectory() as home:
         command = [
             *(sys.executable, "-m", "flows", "upscale", str(source), str(output)),
@@ -112,21 +121,21 @@ def run_upscale(
             cwd=_ROOT,
             env=surroundings | environment,
         )
-        peaks = _watch(process, output)
+        folder = Path(f"{output}.skyscale")
+        peaks = watch_process(process, folder, every_s) if watched else {}
         answer, said = process.communicate()
     if process.returncode:
         raise RuntimeError(f"upscale failed: {said[-3000:]}")
     return json.loads(answer) | peaks
 
 
-def _watch(process: subprocess.Popen[str], output: Path) -> dict[str, float]:
-    """Resident memory of the command and all below it, and bytes beside the output, at most."""
+def watch_process(process: subprocess.Popen[str], folder: Path, every_s: float) -> dict[str, float]:
+    """Resident memory of a command and all below it, and bytes in a folder, at most."""
     memory = disk = 0
-    folder = Path(f"{output}.skyscale")
     while process.poll() is None:
         memory = max(memory, sum(_resident(p) for p in _family(process.pid)))
         disk = max(disk, sum(_size(f) for f in folder.rglob("*")))
-        time.sleep(0.1)
+        time.sleep(every_s)
     return {"memory_mb": memory / 1e6, "scratch_mb": disk / 1e6}
 
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import torch
 
 from geo.interpolate import upsample
-from geo.scoring import lr_consistency, psnr_db, psnr_of, squared_error
-from geo.sharpness import hf_power
+from geo.scores.consistency import lr_consistency
+from geo.scores.pixels import psnr_db, psnr_of, squared_error
+from geo.scores.sharpness import hf_power
 from models.checkpoint import list_checkpoints, load_checkpoint
 from models.config import TrainConfig
 from models.data import ListedPairs, PairSource

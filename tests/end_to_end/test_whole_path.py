@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,19 @@ def skyscale(*arguments: object) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where Prefect and MLflow make their databases, as for who runs a command the first time."""
+    folder = tmp_path_factory.mktemp("embedded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        patch.setenv("PREFECT_HOME", str(folder / "prefect"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        yield folder
+
+
+@pytest.fixture(scope="module")
 def run(
-    services: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+    embedded: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("out")
     file = out / "pipeline.toml"
@@ -115,6 +127,20 @@ def test_the_model_is_registered_with_its_data_and_aliases(
     assert card["store_digest"] == result["ingest"]["digest"]
 
 
+def test_the_report_is_linked_and_can_be_compared(run: tuple[dict[str, Any], Path]) -> None:
+    from flows.registry import MODEL_NAME
+    from flows.tracking import mlflow_client
+
+    result, out = run
+    version = mlflow_client().get_model_version_by_alias(MODEL_NAME, "champion")
+    assert version.tags["report_run_id"] == result["train"]["run_id"]
+    found = skyscale("compare", out / "report", f"models:/{MODEL_NAME}@champion")
+    assert found["psnr_db"]["a"] == pytest.approx(result["report"]["psnr_db"])
+    assert found["psnr_db"]["difference"] == 0
+    assert (found["tiles"], found["other_pixels"]) == (result["report"]["tiles"], 0)
+    assert not found["a_replaces_b"]
+
+
 def test_the_region_opens_in_any_gis(run: tuple[dict[str, Any], Path], scenes: Path) -> None:
     _, out = run
     valid, errors, _ = cog_validate(out / "sr.tif", strict=True)
@@ -142,9 +168,9 @@ def test_tiles_have_scores_and_land_cover(run: tuple[dict[str, Any], Path]) -> N
 
 
 def test_prefect_kept_the_runs_and_their_artifacts(
-    run: tuple[dict[str, Any], Path], services: Path
+    run: tuple[dict[str, Any], Path], embedded: Path
 ) -> None:
-    with sqlite3.connect(services / "prefect/prefect.db") as database:
+    with sqlite3.connect(embedded / "prefect/prefect.db") as database:
         states = dict(
             database.execute(
                 "select f.name, r.state_type from flow_run r join flow f on f.id = r.flow_id"
@@ -175,15 +201,9 @@ def test_a_second_training_is_judged_against_the_champion(
     challenger = client.get_model_version_by_alias(MODEL_NAME, "challenger")
     assert champion.run_id == result["train"]["run_id"]
     assert challenger.run_id == weak["run_id"]
-    assert challenger.tags["promotion"].startswith("not promoted")
-
-
-def test_two_ranks_train_and_a_stopped_run_goes_on(run: tuple[dict[str, Any], Path]) -> None:
-    _, out = run
-    settings = out / "two.toml"
-    settings.write_text("content_steps = 12\nadversarial_steps = 0\nval_pairs = 4\n")
-    common = ("train", "--store", out / "store", "--config", settings, "--out", out / "runs")
-    trained = skyscale(*common, "--nproc", 2)
-    resumed = skyscale(*common, "--resume", trained["run_id"])
-    assert resumed["run_id"] == trained["run_id"]
-    assert resumed["test"]["psnr_db"] == pytest.approx(trained["test"]["psnr_db"], abs=1e-6)
+    reason = challenger.tags["promotion"]
+    assert reason.startswith("not promoted")
+    assert f"against champion version {champion.version} on the same test pairs" in reason
+    pairs = skyscale("compare", weak["run_id"], result["train"]["run_id"])
+    assert (pairs["compared"], pairs["tiles"]) == ("test", weak["test"]["pairs"])
+    assert pairs["reason"] in reason

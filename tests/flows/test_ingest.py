@@ -25,6 +25,7 @@ from geo.pairmap.expect import expect_pair
 from geo.pairstore.config import StoreConfig
 from geo.pairstore.store import PairStore
 from geo.scenes.make import SatelliteDate, ScenesConfig, make_scenes
+from geo.splits import SplitRule
 
 BANDS = ("red", "green", "blue")
 RULES = PairingRules(bands=BANDS)
@@ -106,6 +107,28 @@ def test_a_second_run_finds_nothing_to_do(
     outcomes = pair_all(client, store, candidates)
     assert {o.state for o in outcomes} == {"known"}
     assert (store.version, store.digest()) == (version, digest)
+
+
+def test_a_place_keeps_its_side_in_all_later_versions(
+    client: Any, candidates: list[Candidate], tmp_path: Path
+) -> None:
+    """So a generator that is trained further is tested on nothing that it has been shown."""
+    chip_m = 128.0
+    config = StoreConfig(bands=BANDS, split=SplitRule(block_m=chip_m, buffer_m=0))
+    store = PairStore.create_or_open(tmp_path / "store", config)
+    for known in (1, 2):  # dates
+        pair_all(client, store, candidates[:known])
+    versions = [commit.version for commit in store.index.history()]
+    sides: dict[tuple[str, int, int], set[str]] = {}
+    dates: Counter[tuple[str, int, int]] = Counter()
+    for version in versions:
+        rows = store.rows(kind="pair", version=version).to_pylist()
+        for row in rows:
+            sides.setdefault((row["crs"], row["row"], row["col"]), set()).add(row["split"])
+        dates = Counter((row["crs"], row["row"], row["col"]) for row in rows)
+    assert all(len(side) == 1 for side in sides.values())
+    assert {"train", "val", "test"} == {side for one in sides.values() for side in one}
+    assert dates.most_common(1)[0][1] == 2, "the second date came to places of the first"
 
 
 def test_one_bad_scene_stops_no_other_and_is_tried_again(

@@ -105,17 +105,17 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["nearest", "bicubic", *GENERATORS])
-@pytest.mark.parametrize("block", [8, 16, 24])
 def test_blocks_are_the_whole_region(
-    scene: str, networks: dict[str, Upsampler], tmp_path: Path, kind: str, way: str, block: int
+    scene: str, networks: dict[str, Upsampler], tmp_path: Path, kind: str, way: str
 ) -> None:
     inner = networks.get(kind) or BuiltinUpsampler(kind, 2)  # type: ignore[arg-type]
     upsampler = WAYS[way](inner)
-    parts = upscale(scene, tmp_path / "parts.tif", upsampler, block)
     complete = upscale(scene, tmp_path / "whole.tif", upsampler, 64)
-    assert len(parts) == len(BANDS) + len(upsampler.extras)
-    np.testing.assert_array_equal(parts == -1, complete == -1)
-    assert np.abs(parts - complete).max() < 1e-4 * RANGE
+    assert len(complete) == len(BANDS) + len(upsampler.extras)
+    for block in (8, 24):
+        parts = upscale(scene, tmp_path / f"{block}.tif", upsampler, block)
+        np.testing.assert_array_equal(parts == -1, complete == -1)
+        assert np.abs(parts - complete).max() < 1e-4 * RANGE
 
 
 def test_means_over_valid_lr_pixels_are_the_scene(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -138,13 +138,19 @@ def test_the_machine_is_looked_at_now_and_then_and_its_steps_go_on(tmp_path: Pat
 # --- a real server ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
-    server = MlflowServer(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    yield server
+@pytest.fixture(scope="module")
+def server(
+    new_tracker: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    folder = tmp_path_factory.mktemp("server")
+    new_tracker(folder)
+    server = MlflowServer(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server.url)
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        server.start()
+        yield server
     server.kill()
 
 
@@ -154,7 +160,6 @@ def test_a_server_that_is_killed_in_the_middle_misses_nothing(
 ) -> None:
     from flows import tracking
 
-    server.start()
     run_id = tracking.start_run("test", {}, {"a": 1})
     folder = tmp_path / "spool"
     logger = RunLogger(run_id, folder)
@@ -162,7 +167,7 @@ def test_a_server_that_is_killed_in_the_middle_misses_nothing(
     logger.picture("samples/1.png", b"one", 1)
     deadline = time.monotonic() + 30
     while Spool(folder).waiting("pictures") and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.02)
     server.kill()
     said: dict[int, float] = {}
     for step in range(2, 50):
@@ -188,7 +193,6 @@ def test_a_server_that_is_killed_in_the_middle_misses_nothing(
 def test_points_sent_twice_are_one(server: MlflowServer, tmp_path: Path) -> None:
     from flows import tracking
 
-    server.start()
     run_id = tracking.start_run("test", {}, {})
     folder = tmp_path / "spool"
     for _ in range(2):

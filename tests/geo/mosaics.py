@@ -15,11 +15,15 @@ from pyproj import Transformer
 from geo.catalog.asset import Asset
 from geo.catalog.footprint import lonlat_footprint
 from geo.catalog.scene import Scene
+from geo.mosaic import MosaicSource
+from geo.mosaic_plan import MosaicPlan, MosaicRules, plan_mosaic
 from tests.geo import rasters
 
 BANDS = ("red", "nir")
 CLEAR, SHADOW, CLOUD = 4, 3, 9
 DAY_0 = datetime(2024, 6, 1, 10, tzinfo=UTC)
+GRID = rasters.grid((60, 80))
+ALL = (slice(0, 60), slice(0, 80))
 
 
 def write_scene(
@@ -77,3 +81,32 @@ def lonlat_of(grid: GeoBox, polygon: shapely.Geometry) -> shapely.Geometry:
         return project.transform(a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f)
 
     return shapely.transform(shapely.segmentize(polygon, 1.0), there, interleaved=False)
+
+
+def plan(scenes: Sequence[Scene], aoi: Any = None, **rules: Any) -> MosaicPlan:
+    """A mosaic of scenes by rules that are told by name."""
+    return plan_mosaic(scenes, BANDS, aoi=aoi, rules=MosaicRules(**rules))
+
+
+def compose(source: MosaicSource) -> Any:
+    """All of it, with which scene each pixel is from."""
+    height, width = source.geobox.shape.yx
+    return source.compose(slice(0, height), slice(0, width))
+
+
+def order(source: MosaicSource) -> list[str]:
+    """Ids of its scenes, best first."""
+    return [scene.id for scene in source.scenes]
+
+
+def reasons(refused: MosaicPlan) -> dict[str, str]:
+    """Why scenes are not in it, by their ids."""
+    return {refusal.id: refusal.reason for refusal in refused.refusals}
+
+
+def classes(grid: GeoBox = GRID, **blocks: tuple[slice, slice]) -> Any:
+    """Clear ground with blocks of other classes: ``cloud=(rows, cols)``."""
+    scl = np.full(grid.shape.yx, CLEAR)
+    for name, block in blocks.items():
+        scl[block] = {"cloud": CLOUD, "shadow": SHADOW, "nothing": 0}[name]
+    return scl

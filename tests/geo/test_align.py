@@ -15,10 +15,11 @@ from geo.align import align_pixels, align_source
 from geo.alignment import Alignment, AlignRules, read_aligned
 from geo.catalog.scene import Mask
 from geo.catalog.sources import read_scenes
+from geo.colour_fit import ColourFit
 from geo.coregister import RegistrationRules
 from geo.decisions import PairingRules
 from geo.ground import read_ground
-from geo.harmonise import ColourFit, HarmoniseRules
+from geo.harmonise import HarmoniseRules
 from geo.match import MatchRules, match_scenes
 from geo.pairing import align_pair, inspect_pair
 from geo.raster_io import Pixels

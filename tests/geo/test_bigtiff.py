@@ -21,7 +21,11 @@ numbers = st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=9)
 fields = st.builds(
     lambda kind, n: Field.of(kind, *n), st.sampled_from([SHORT, LONG, LONG8]), numbers
 )
-directories = st.lists(st.dictionaries(st.integers(256, 60_000), fields, min_size=1), min_size=1)
+directories = st.lists(
+    st.dictionaries(st.integers(256, 60_000), fields, min_size=1, max_size=9),
+    min_size=1,
+    max_size=4,
+)
 
 
 @given(directories)

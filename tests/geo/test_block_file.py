@@ -28,7 +28,7 @@ def test_what_was_written_is_read(
 ) -> None:
     path = tmp_path / "7"
     write_pieces(path, wanted)
-    index = read_index(path)
+    index = read_index(path).entries
     assert [tuple(int(v) for v in entry)[:4] for entry in index] == [p[:4] for p in wanted]
     if wanted:
         with path.open("rb") as file:
@@ -46,7 +46,7 @@ def test_any_damage_is_noticed(tmp_path: Path, cut: int, flipped: int) -> None:
     whole = path.read_bytes()
 
     def read() -> list[bytes]:
-        index = read_index(path)
+        index = read_index(path).entries
         with path.open("rb") as file:
             return list(read_run(file, index))
 
@@ -76,5 +76,5 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     for content in (b"first", b"second"):
         write_pieces(path, [(0, 0, 0, 0, content)])
     with path.open("rb") as file:
-        assert list(read_run(file, read_index(path))) == [b"second"]
-    assert np.asarray(read_index(path)["size"]).tolist() == [6]
+        assert list(read_run(file, read_index(path).entries)) == [b"second"]
+    assert np.asarray(read_index(path).entries["size"]).tolist() == [6]

@@ -1,10 +1,9 @@
-"""Rasters that nobody catalogued: where they have pixels, how fine they are, and their times."""
+"""Rasters that nobody catalogued: when they were taken, and which belong together."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -12,220 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio
-import shapely
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
-from geo.catalog.footprint import ground_gsd_m, lonlat_footprint, valid_footprint
 from geo.catalog.scene import Scene
 from geo.catalog.sources import read_scenes
-from geo.errors import CatalogError, SourceError
-from geo.raster_io import inspect_raster
+from geo.errors import CatalogError
 
 
-def placed(geobox: GeoBox, rows: Any, cols: Any) -> Any:
-    """Positions in pixels as lon/lat points, by PROJ alone."""
-    a = geobox.affine
-    x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
-    project = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
-    return shapely.points(*project.transform(x, y))
+def image(bands: int = 3, dtype: str = "uint16") -> Any:
+    return np.random.default_rng(0).integers(1, 200, (bands, 12, 15)).astype(dtype)
 
 
-class TestFootprint:
-    def footprint(self, rasters: ModuleType, path: Path, valid: Any, **options: Any) -> Any:
-        """Footprint of a raster that is valid where told, and the same drawn pixel by pixel."""
-        geobox = rasters.grid(valid.shape, size=10.0)
-        image = np.where(valid, 100, 0).astype("uint16")[None]
-        info = inspect_raster(rasters.write(path, image, geobox, nodata=0, **options))
-        rows, cols = np.nonzero(valid)
-        return valid_footprint(info), placed(geobox, rows + 0.5, cols + 0.5), geobox
-
-    def swath(self, shape: tuple[int, int]) -> Any:
-        """Valid to the left of an oblique edge, as Sentinel-2's tiles at the rim of an orbit."""
-        rows, cols = np.indices(shape)
-        return cols < shape[1] * 0.7 - rows * 0.4
-
-    @pytest.mark.parametrize("shape", [(60, 80), (700, 900), (2048, 1024)])
-    def test_an_oblique_swath_edge_is_followed(
-        self, rasters: ModuleType, tmp_path: Path, shape: tuple[int, int]
-    ) -> None:
-        valid = self.swath(shape)
-        found, points, geobox = self.footprint(rasters, tmp_path / "a.tif", valid, tiled=True)
-        frame = lonlat_footprint(geobox, "")
-        assert found.area / frame.area == pytest.approx(
-            valid.mean(), abs=0.04 if min(shape) < 100 else 0.015
-        )
-        sample = np.random.default_rng(0).choice(len(points), 500)
-        assert shapely.contains(found, points[sample]).mean() > 0.998
-        assert shapely.get_num_coordinates(found) < 60
-        assert found.within(frame.buffer(1e-4)), "no further than a pixel"
-
-    @settings(
-        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
-    @given(st.data())
-    def test_any_valid_part_is_covered(
-        self, rasters: ModuleType, tmp_path: Path, data: st.DataObject
-    ) -> None:
-        shape = (40, 50)
-        valid = np.zeros(shape, bool)
-        for _ in range(data.draw(st.integers(1, 3))):
-            top, left = data.draw(st.integers(0, 36)), data.draw(st.integers(0, 46))
-            valid[top : top + data.draw(st.integers(3, 30)), left : left + 8] = True
-        found, points, _ = self.footprint(rasters, tmp_path / "any.tif", valid)
-        assert found.is_valid
-        assert shapely.covers(found.buffer(1e-7), points).all()
-
-    def test_specks_are_no_part_and_no_hole(self, rasters: ModuleType, tmp_path: Path) -> None:
-        valid = np.ones((200, 200), bool)
-        valid[:, :60] = False
-        valid[100, 150] = False
-        valid[20, 10] = True
-        found, _, _ = self.footprint(rasters, tmp_path / "a.tif", valid)
-        assert found.geom_type == "Polygon"
-        assert len(found.interiors) == 0
-
-    def test_black_beyond_an_image_that_tells_no_nodata(
-        self, rasters: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        image = np.full((3, 200, 200), 90, "uint8")
-        image[:, :, :80] = 0
-        image[0] = 0  # one dark band is no nodata
-        geobox = rasters.grid((200, 200))
-        info = inspect_raster(rasters.write(tmp_path / "a.tif", image, geobox))
-        frame = lonlat_footprint(geobox, "")
-        assert valid_footprint(info).area / frame.area == pytest.approx(0.6, abs=0.02)
-        monkeypatch.setattr("geo.catalog.footprint._CHEAP_BYTES", 1000)
-        assert valid_footprint(info).equals(frame), "not looked for where it is dear"
-
-    @pytest.mark.parametrize("kind", ["nodata", "nan", "mask"])
-    def test_a_raster_without_a_valid_pixel_is_refused(
-        self, rasters: ModuleType, tmp_path: Path, kind: str
-    ) -> None:
-        image = np.full((1, 30, 30), np.nan if kind == "nan" else 0, "float32")
-        options: dict[str, Any] = {
-            "nodata": {"nodata": 0},
-            "mask": {"mask": np.zeros((30, 30), bool)},
-        }
-        rasters.write(
-            tmp_path / "a_20230815.tif", image, rasters.grid((30, 30)), **options.get(kind, {})
-        )
-        scenes, (refusal,) = read_scenes(str(tmp_path))
-        assert (scenes, refusal.reason) == ([], "nodata")
-        assert "no pixel of it is valid" in refusal.detail
-
-    def test_a_large_raster_costs_a_bounded_time(self, rasters: ModuleType, tmp_path: Path) -> None:
-        """Sparse, without overviews: 900 million pixels of which some rows are looked at."""
-        side = 30_000
-        grid = rasters.grid((side, side), size=1.0)
-        path = tmp_path / "a_20230815.tif"
-        with rasterio.open(
-            path, "w", driver="GTiff", width=side, height=side, count=1, dtype="uint16", nodata=0,
-            crs=str(grid.crs), transform=grid.affine, tiled=True, compress="deflate",
-            SPARSE_OK=True,
-        ) as file:  # fmt: skip
-            window = rasterio.windows.Window(0, 0, 256, side)
-            file.write(np.full((1, side, 256), 9, "uint16"), window=window)
-        start = time.perf_counter()
-        (scene,), _ = read_scenes(str(path))
-        assert time.perf_counter() - start < 10
-        share = scene.footprint.area / lonlat_footprint(grid, "").area
-        assert share == pytest.approx(256 / side, abs=0.012)
-
-    def test_real_swath_edges(self, shared_data: Path, tmp_path: Path) -> None:
-        """A real Sentinel-2 tile at the rim of its orbit, against its publisher's outline."""
-        source = next((shared_data / "satellite/s2_tiles_with_stac").glob("S2A*"))
-        record = json.loads(next(source.glob("*.json")).read_text())
-        with rasterio.open(source / "B04.tif") as file:
-            image = file.read(1)
-        properties = record["properties"]
-        # The tile's own grid, thinned: the file has lost it.
-        left, top = record["assets"]["red"]["proj:transform"][2::3][:2]
-        step = 109_800 / image.shape[0]
-        geobox = GeoBox(
-            image.shape,
-            rasterio.Affine(step, 0, left, 0, -step, top),
-            f"EPSG:{properties['proj:epsg']}",
-        )
-        path = tmp_path / "tile_20230815.tif"
-        with rasterio.open(
-            path, "w", driver="GTiff", height=image.shape[0], width=image.shape[1], count=1,
-            dtype="uint16", nodata=0, crs=str(geobox.crs), transform=geobox.affine,
-        ) as file:  # fmt: skip
-            file.write(image, 1)
-        (scene,), _ = read_scenes(str(path))
-        told = shapely.geometry.shape(record["geometry"])
-        shared = scene.footprint.intersection(told).area / scene.footprint.union(told).area
-        assert shared > 0.97
-
-
-class TestPlace:
-    @pytest.mark.parametrize(
-        ("crs", "left", "top", "size", "gsd"),
-        [
-            ("EPSG:32633", 500_000, 5_300_000, 10, 10),
-            ("EPSG:3857", 9_400_000, 3_200_000, 0.2986, 0.2986 * np.cos(np.radians(27.6))),
-            ("EPSG:3395", 9_400_000, 3_200_000, 1.0, np.cos(np.radians(27.7))),
-            ("EPSG:4326", 15.0, 60.0, 1e-4, 11.13 * np.sqrt(np.cos(np.radians(60)))),
-            ("EPSG:2056", 2_683_000, 1_248_000, 0.5, 0.5),
-            ("EPSG:2263", 980_000, 200_000, 1.0, 0.3048),  # feet
-        ],
-    )
-    def test_pixel_size_is_on_the_ground_in_metres(
-        self, rasters: ModuleType, crs: str, left: float, top: float, size: float, gsd: float
-    ) -> None:
-        geobox = rasters.grid((100, 100), crs=crs, left=left, top=top, size=size)
-        assert ground_gsd_m(geobox) == pytest.approx(gsd, rel=0.005)
-        turned = rasters.grid((100, 100), crs=crs, left=left, top=top, size=size, rotation=30)
-        if crs != "EPSG:4326":
-            assert ground_gsd_m(turned) == pytest.approx(gsd, rel=0.005)
-        assert ground_gsd_m(rasters.upside_down(geobox)) == ground_gsd_m(geobox)
-
-    def test_ground_across_the_antimeridian_is_in_two_parts(self, rasters: ModuleType) -> None:
-        geobox = rasters.grid((100, 200), crs="EPSG:32660", left=700_000, top=5_500_000, size=1000)
-        found = lonlat_footprint(geobox, "")
-        assert len(found.geoms) == 2
-        west, _, east, _ = found.bounds
-        assert (west, east) == (-180, 180)
-        rows, cols = np.mgrid[5:100:10, 5:200:10]
-        points = placed(geobox, rows.ravel(), cols.ravel())
-        assert shapely.covers(found, points).all()
-        outside = placed(geobox, np.array([-20.0, 120.0]), np.array([100.0, 100.0]))
-        assert not shapely.covers(found, outside).any()
-
-    def test_real_rasters_on_the_antimeridian_and_of_the_whole_world(
-        self, shared_data: Path
-    ) -> None:
-        odd = shared_data / "odd"
-        across = inspect_raster(str(odd / "riotiler_cog_dateline.tif")).geobox
-        found = lonlat_footprint(across, "")
-        assert found.geom_type == "MultiPolygon"
-        assert found.area < 20, "not a belt around the Earth"
-        world = lonlat_footprint(inspect_raster(str(odd / "rasterio_world.byte.tif")).geobox, "")
-        assert world.bounds == (-180, -75, 180, 75)
-
-    def test_longitudes_from_0_to_360(self, rasters: ModuleType) -> None:
-        geobox = rasters.grid((10, 40), crs="EPSG:4326", left=170.0, top=5.0, size=0.5)
-        found = lonlat_footprint(geobox, "")
-        assert found.bounds == (-180, 0, 180, 5)
-        assert found.area == pytest.approx(100)
-
-    def test_ground_around_a_pole(self, rasters: ModuleType) -> None:
-        geobox = rasters.grid((100, 100), crs="EPSG:3413", left=-500_000, top=500_000, size=10_000)
-        found = lonlat_footprint(geobox, "")
-        rows, cols = np.mgrid[5:100:10, 5:100:10]
-        assert shapely.covers(found, placed(geobox, rows.ravel(), cols.ravel())).all()
-        assert found.bounds[1] > 80
-
-    @pytest.mark.parametrize(("left", "top"), [(500.0, 30.0), (-700.0, 30.0), (10.0, 300.0)])
-    def test_no_place_on_earth(self, rasters: ModuleType, left: float, top: float) -> None:
-        geobox = rasters.grid((10, 10), crs="EPSG:4326", left=left, top=top, size=1.0)
-        with pytest.raises(SourceError, match="no place in lon/lat") as caught:
-            lonlat_footprint(geobox, "a.tif")
-        assert caught.value.facts["cause"] == "no_georeference"
+def place(rasters: ModuleType, path: Path, **options: Any) -> None:
+    rasters.write(path, image(), rasters.grid((12, 15)), **options)
 
 
 class TestTime:
@@ -234,6 +31,47 @@ class TestTime:
         (scene,), refusals = read_scenes(str(path.parent), time_pattern=pattern)
         assert refusals == []
         return scene
+
+    @pytest.mark.parametrize(
+        ("name", "day"),
+        [
+            ("S2A_20230815_T33", (2023, 8, 15)),
+            ("Boadella_2020-01-28", (2020, 1, 28)),
+            ("a_2021_07_21_b", (2021, 7, 21)),
+            ("m_4709963_se_14_1_20120731", (2012, 7, 31)),
+            ("S2A_MSIL2A_20190212T192651_N0212", (2019, 2, 12)),
+        ],
+    )
+    def test_a_date_in_the_name_is_the_time(
+        self, rasters: ModuleType, tmp_path: Path, name: str, day: tuple[int, int, int]
+    ) -> None:
+        place(rasters, tmp_path / f"{name}.tif")
+        (scene,), refusals = read_scenes(str(tmp_path))
+        assert refusals == []
+        assert scene.id == name
+        assert (scene.time.year, scene.time.month, scene.time.day) == day
+        assert scene.time.tzinfo is UTC
+
+    def test_a_date_in_the_folder_will_do(self, rasters: ModuleType, tmp_path: Path) -> None:
+        place(rasters, tmp_path / "2023-08-15" / "visual.tif")
+        (scene,), _ = read_scenes(str(tmp_path))
+        assert scene.time == datetime(2023, 8, 15, 12, tzinfo=UTC)
+
+    def test_the_tag_in_the_file_knows_better(self, rasters: ModuleType, tmp_path: Path) -> None:
+        tags = {"TIFFTAG_DATETIME": "2022:01:17 10:43:43"}
+        place(rasters, tmp_path / "export_20230815.tif", tags=tags)
+        (scene,), _ = read_scenes(str(tmp_path))
+        assert scene.time == datetime(2022, 1, 17, 10, 43, 43, tzinfo=UTC)
+
+    @pytest.mark.parametrize("name", ["visual", "id_20231345", "n_120230815", "a_20230230"])
+    def test_without_a_date_it_is_refused(
+        self, rasters: ModuleType, tmp_path: Path, name: str
+    ) -> None:
+        place(rasters, tmp_path / "in" / f"{name}.tif")
+        scenes, (refusal,) = read_scenes(str(tmp_path))
+        assert scenes == []
+        assert (refusal.id, refusal.reason) == (f"in/{name}", "no_time")
+        assert "wanted a date in its name" in refusal.detail
 
     @pytest.mark.parametrize(
         ("sidecar", "want"),
@@ -297,8 +135,24 @@ class TestTime:
 
     @pytest.mark.parametrize("pattern", [r"(", r"\d+", r"(?P<year>\d+)-(?P<month>\d+)"])
     def test_a_pattern_that_tells_no_day_is_an_error(self, tmp_path: Path, pattern: str) -> None:
-        with pytest.raises(CatalogError, match="time pattern"):
+        with pytest.raises(CatalogError, match=r"time pattern .*; wanted .*\(\?P<year>"):
             read_scenes(str(tmp_path), time_pattern=pattern)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("summer", "finds nothing, in 'in/summer'"),
+            ("20231345", "finds '20231345', which is no day, in 'in/20231345'"),
+        ],
+    )
+    def test_what_a_pattern_finds_is_told_where_it_is_no_time(
+        self, rasters: ModuleType, tmp_path: Path, name: str, told: str
+    ) -> None:
+        place(rasters, tmp_path / "in" / f"{name}.tif")
+        pattern = r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)"
+        _, (refusal,) = read_scenes(str(tmp_path), time_pattern=pattern)
+        assert refusal.reason == "no_time"
+        assert refusal.detail.endswith(f"that the time pattern tells: {pattern!r} {told}")
 
     def test_fgdc_metadata(self, rasters: ModuleType, shared_data: Path, tmp_path: Path) -> None:
         (metadata,) = (shared_data / "stac").glob("m_3211605*.xml")
@@ -319,6 +173,77 @@ class TestTime:
 
 
 class TestFolder:
+    def test_a_scene_knows_place_bands_and_pixel_size(
+        self, rasters: ModuleType, tmp_path: Path
+    ) -> None:
+        place(rasters, tmp_path / "a_20230815.tif", bands=("red", "green", "blue"))
+        (scene,), _ = read_scenes(str(tmp_path / "a_20230815.tif"))
+        west, south, east, north = scene.footprint.bounds
+        assert (west, north) == pytest.approx((15.0, 47.855), abs=0.003)
+        assert (east - west, north - south) == pytest.approx((0.002, 0.00108), rel=0.02)
+        assert scene.band_names() == ("red", "green", "blue")
+        assert scene.properties["gsd"] == 10
+        assert scene.cloud_fraction is None
+
+    def test_a_classification_belongs_to_the_scene_of_its_day(
+        self, rasters: ModuleType, tmp_path: Path
+    ) -> None:
+        for day in ("20170703", "20190723"):
+            place(rasters, tmp_path / f"S2A_{day}_BOA.tif")
+        rasters.write(tmp_path / "S2A_20170703_SCL.tif", image(1, "uint8"), rasters.grid((12, 15)))
+        (first, second), refusals = read_scenes(str(tmp_path))
+        assert refusals == []
+        [mask] = first.masks
+        assert Path(mask.href).name == "S2A_20170703_SCL.tif"
+        assert second.masks == ()
+        assert [Path(r.href).name for r in first.band_refs()] == ["S2A_20170703_BOA.tif"] * 3
+
+    def test_files_of_one_name_keep_apart(self, rasters: ModuleType, tmp_path: Path) -> None:
+        for folder in ("t33_20230815", "t34_20230815"):
+            place(rasters, tmp_path / folder / "visual.tif")
+        scenes, _ = read_scenes(str(tmp_path))
+        assert {s.id for s in scenes} == {"t33_20230815/visual", "t34_20230815/visual"}
+
+    def test_what_is_broken_is_listed_beside_what_is_good(
+        self, rasters: ModuleType, tmp_path: Path
+    ) -> None:
+        place(rasters, tmp_path / "good_20230815.tif")
+        (tmp_path / "text_20230815.tif").write_text("version https://git-lfs.github.com/spec/v1")
+        rasters.write(tmp_path / "unplaced_20230815.tif", image(), None)
+        rasters.write(
+            tmp_path / "complex_20230815.tif", image().astype("complex64"), rasters.grid((12, 15))
+        )
+        rasters.write(
+            tmp_path / "site_20230815.tif",
+            image(),
+            rasters.grid((12, 15), crs='LOCAL_CS["site",UNIT["metre",1]]'),
+        )
+        rasters.write(
+            tmp_path / "beyond_20230815.tif",
+            image(),
+            rasters.grid((12, 15), crs="EPSG:4326", size=1.0, left=500.0, top=300.0),
+        )
+        (tmp_path / "notes_20230815.txt").write_text("no raster by its name")
+
+        (scene,), refusals = read_scenes(str(tmp_path))
+
+        assert scene.id == "good_20230815"
+        assert {r.id.split("_")[0]: r.reason for r in refusals} == {
+            "text": "unreadable",
+            "unplaced": "no_georeference",
+            "complex": "complex",
+            "site": "unknown_crs",
+            "beyond": "no_georeference",
+        }
+        for refusal in refusals:
+            assert Path(refusal.href).name in refusal.detail
+            assert "\n" not in refusal.detail
+
+    def test_a_folder_without_rasters_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "readme.txt").write_text("nothing")
+        with pytest.raises(CatalogError, match=r"neither a collection\.json nor a raster in it"):
+            read_scenes(str(tmp_path))
+
     def test_items_among_the_rasters_own_theirs(self, shared_data: Path) -> None:
         scenes, refusals = read_scenes(str(shared_data / "satellite/s2_tiles_with_stac"))
         assert [s.id for s in scenes] == ["S2A_33TWM_20230815_0_L2A", "S2B_33TWM_20230820_0_L2A"]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Iterator
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +16,7 @@ import rasterio
 import shapely
 
 from geo import raster_door
-from geo.catalog.http import HttpClient, HttpRules
+from geo.catalog.http import HttpRules
 from geo.catalog.query import SceneQuery
 from geo.catalog.scene import Refusal, Scene
 from geo.catalog.sources import read_scenes
@@ -215,90 +211,20 @@ class TestApi:
         with pytest.raises(CatalogError, match="wanted stac-api:URL#COLLECTION"):
             read_scenes(source)
 
+    def test_a_collection_that_is_not_there_is_an_error(self, tmp_path: Path) -> None:
+        """The server answers the search, with nothing."""
+        with StacServer(tmp_path, {"made": self.items, "bare": []}) as server:
+            told = f"the API has no collection mode; wanted one of {server.api}/collections"
+            with pytest.raises(CatalogError, match=re.escape(told)):
+                read_scenes(f"stac-api:{server.api}#mode", http=QUICK)
+            assert read_scenes(f"stac-api:{server.api}#bare", http=QUICK) == ([], [])
+
     def test_what_is_no_api_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "page.json").write_text("<html>")
         with StacServer(tmp_path) as server:
             for url in (f"{server.files}/page.json", f"{server.url}/nothing"):
                 with pytest.raises(CatalogError):
                     read_scenes(f"stac-api:{url}#made", http=QUICK)
-
-
-class TestClient:
-    """Retries one by one, against a server that follows a script."""
-
-    @pytest.fixture
-    def scripted(self) -> Iterator[Any]:
-        script: list[tuple[int, dict[str, str]]] = []
-        times: list[float] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                times.append(time.monotonic())
-                status, headers = script.pop(0) if script else (200, {})
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/", script, times
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    @pytest.mark.parametrize("as_date", [False, True])
-    def test_retry_after_is_honoured(self, scripted: Any, as_date: bool) -> None:
-        url, script, times = scripted
-        until = datetime.now(UTC) + timedelta(seconds=2)
-        wait = format_datetime(until, usegmt=True) if as_date else "0.6"
-        script.append((429, {"Retry-After": wait}))
-        assert HttpClient(HttpRules(first_wait_s=0.01)).get(url).json() == {}
-        assert times[1] - times[0] > 0.55
-
-    def test_waits_grow_and_vary(self, scripted: Any) -> None:
-        url, script, times = scripted
-        script += [(503, {})] * 3
-        HttpClient(HttpRules(first_wait_s=0.1)).get(url)
-        waits = np.diff(times)
-        for wait, most in zip(waits, (0.1, 0.2, 0.4), strict=True):
-            assert most / 2 <= wait < most + 0.1
-
-    def test_a_wait_beyond_the_bound_is_given_up(self, scripted: Any) -> None:
-        url, script, times = scripted
-        script.append((429, {"Retry-After": "86400"}))
-        with pytest.raises(CatalogError, match="answers 429") as caught:
-            HttpClient(QUICK).get(url)
-        assert caught.value.facts["cause"] == "unreachable"
-        assert len(times) == 1
-
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
-    def test_a_refusal_is_not_asked_again(self, scripted: Any, status: int) -> None:
-        url, script, times = scripted
-        script.append((status, {}))
-        with pytest.raises(CatalogError, match=str(status)) as caught:
-            HttpClient(QUICK).get(url)
-        assert caught.value.facts["status"] == status
-        assert len(times) == 1
-
-    def test_nobody_there(self) -> None:
-        with pytest.raises(CatalogError, match="no connection") as caught:
-            HttpClient(HttpRules(attempts=2, first_wait_s=0.01)).get("http://127.0.0.1:9/")
-        assert caught.value.facts["cause"] == "unreachable"
-
-    def test_a_document_without_end_is_given_up(self, tmp_path: Path) -> None:
-        (tmp_path / "big.json").write_bytes(b" " * 100_000)
-        with (
-            StacServer(tmp_path) as server,
-            pytest.raises(CatalogError, match="more than 50000 bytes"),
-        ):
-            HttpClient(HttpRules(max_bytes=50_000)).get(f"{server.files}/big.json")
 
 
 class TestPixels:
@@ -367,6 +293,27 @@ class TestPixels:
         with StacServer(folder) as server:
             read_window(f"{server.files}/a.tif", slice(0, 10), slice(0, 10))
             assert all(p.endswith("/a.tif") for _, p, _ in server.log), "files guessed beside it"
+
+    def test_a_raster_by_its_url_is_a_scene_as_a_file_is(
+        self, rasters: ModuleType, tmp_path: Path, image: Any
+    ) -> None:
+        path = tmp_path / "2024" / "S 20240105T101500.tif"
+        rasters.write(path, image, rasters.grid((512, 512)), bands=("red", "nir"))
+        (local,), _ = read_scenes(str(path))
+        with StacServer(tmp_path) as server:
+            url = f"{server.files}/2024/S%2020240105T101500.tif?signature=a.b"
+            (remote,), refusals = read_scenes(url)
+        assert refusals == []
+        assert (remote.id, remote.time) == (local.id, local.time)
+        assert remote.footprint.equals_exact(local.footprint, 1e-9)
+        assert remote.assets["data"].href == url
+        assert remote.assets["data"].bands == local.assets["data"].bands
+
+    def test_a_raster_by_its_url_without_a_date_is_refused(self, folder: Path) -> None:
+        with StacServer(folder) as server:
+            scenes, (refusal,) = read_scenes(f"{server.files}/a.tif")
+        assert scenes == []
+        assert (refusal.id, refusal.reason) == ("a", "no_time")
 
     @pytest.mark.parametrize(("name", "cause"), [("lost", "missing"), ("page", "unreadable")])
     def test_what_is_no_raster_is_said(self, folder: Path, name: str, cause: str) -> None:

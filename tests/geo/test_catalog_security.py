@@ -305,6 +305,21 @@ class TestContent:
                     read_file(href, [1], slice(0, 64), slice(0, 64), out_shape=(32, 32))
                 assert caught.value.facts["cause"] == "forbidden_href"
 
+    def test_metadata_whose_entities_explode_or_name_files_is_not_believed(
+        self, served: Path, rasters: ModuleType
+    ) -> None:
+        laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
+        for entities, value in ((f'<!ENTITY l0 "20230815">{laughs}', "&l11;"),
+                                ('<!ENTITY f SYSTEM "file:///etc/hostname">', "&f;")):  # fmt: skip
+            path = served / "undated.tif"
+            rasters.write(path, np.ones((1, 64, 64), "uint8"), rasters.grid((64, 64)))
+            path.with_suffix(".xml").write_text(
+                f"<!DOCTYPE m [{entities}]><metadata><idinfo><timeperd><timeinfo><sngdate>"
+                f"<caldate>{value}</caldate></sngdate></timeinfo></timeperd></idinfo></metadata>"
+            )
+            scenes, (refusal,) = read_scenes(str(served))
+            assert (scenes, refusal.reason) == ([], "no_time")
+
     @pytest.mark.parametrize("suffix", [".nc", ".hdf", ".png", ".tif"])
     def test_other_formats_are_not_tried(self, served: Path, suffix: str) -> None:
         path = served / f"a{suffix}"

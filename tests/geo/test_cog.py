@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,68 +17,7 @@ from rio_cogeo import cog_validate
 from geo.cog import CogSink
 from geo.errors import UpscaleError
 from geo.overviews import halve
-from geo.raster_profile import RasterProfile
-from geo.tiling import Tiling
-
-UTM = CRS.from_epsg(32633).to_wkt()
-
-
-def profile_of(pixels: np.ndarray, **changes: object) -> RasterProfile:
-    bands, height, width = pixels.shape
-    profile = RasterProfile(
-        height=height,
-        width=width,
-        dtype=str(pixels.dtype),
-        crs=UTM,
-        transform=(2.5, 0, 500000.125, 0, -2.5, 4999999.875),
-        nodata=None,
-        masked=False,
-        descriptions=("red", "green", "blue", None)[:bands],
-        colours=("red", "green", "blue", "undefined")[:bands],
-        scales=(1.0,) * bands,
-        offsets=(0.0,) * bands,
-    )
-    return replace(profile, **changes)
-
-
-def write(
-    path: Path,
-    pixels: np.ndarray,
-    profile: RasterProfile,
-    valid: np.ndarray | None = None,
-    **options: Any,
-) -> Path:
-    sink, folder = begin(path, profile, **options)
-    write_blocks(sink, folder, pixels, valid)
-    return sink.finish(folder, path, {"SKYSCALE_MODEL": "test"})
-
-
-def begin(
-    path: Path, profile: RasterProfile, *, block_px: int = 1024, **options: Any
-) -> tuple[CogSink, Path]:
-    sink = CogSink(profile=profile, scale=1, block_lr_px=block_px, **options)
-    folder = path.with_suffix(".run")
-    sink.create(folder)
-    return sink, folder
-
-
-def write_blocks(sink: CogSink, folder: Path, pixels: np.ndarray, valid: np.ndarray | None) -> None:
-    if valid is None:
-        nodata = sink.profile.nodata
-        holes = np.zeros(pixels.shape, bool) if nodata is None else pixels == nodata
-        if nodata is not None and math.isnan(nodata):
-            holes = np.isnan(pixels)
-        valid = ~holes.any(axis=0)
-    for block in Tiling(*pixels.shape[1:], sink.block_lr_px):
-        good = valid[block.rows, block.cols]
-        cut = pixels[:, block.rows, block.cols] if good.any() else None
-        sink.write(folder, block, cut, good)
-
-
-def picture(dtype: str, bands: int = 3, height: int = 700, width: int = 1300) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    wave = 60 + 50 * np.sin(x / 17) * np.cos(y / 23)
-    return np.stack([wave + 5 * band for band in range(bands)]).astype(dtype)
+from tests.geo.cogs import assert_same_picture, begin, picture, profile_of, write, write_blocks
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "float32"])
@@ -129,11 +67,11 @@ def test_validity_without_nodata_is_an_internal_mask(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.tif"]  # no .msk
 
 
-def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
+def test_same_input_gives_same_file(tmp_path: Path) -> None:
     pixels = picture("uint16")
     first = write(tmp_path / "a.tif", pixels, profile_of(pixels, nodata=0.0))
     second = write(tmp_path / "b.tif", pixels, profile_of(pixels, nodata=0.0))
-    assert first.read_bytes() == second.read_bytes()
+    assert_same_picture(first, second)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +141,7 @@ def test_the_file_is_the_same_whatever_the_blocks(
     options: dict[str, Any] = {"tile_px": 16}
     whole = write(tmp_path / "whole.tif", pixels, profile, valid, block_px=160, **options)
     parts = write(tmp_path / "parts.tif", pixels, profile, valid, block_px=16 * tiles, **options)
-    assert whole.read_bytes() == parts.read_bytes()
+    assert_same_picture(whole, parts)
     with rasterio.open(parts) as dataset:
         np.testing.assert_array_equal(dataset.read(), pixels)
         np.testing.assert_array_equal(dataset.dataset_mask() > 0, valid)

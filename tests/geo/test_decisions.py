@@ -12,6 +12,7 @@ import shapely
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.scene import Asset, Refusal, Scene
+from geo.colour_fit import ColourFit
 from geo.coregister import RegistrationRules
 from geo.cut import CutRules
 from geo.decisions import (
@@ -23,7 +24,6 @@ from geo.decisions import (
     scenes_row,
 )
 from geo.errors import BandError, GeoError, GridError, SourceError
-from geo.harmonise import ColourFit
 from geo.match import Candidate, Rejection
 from geo.pairstore.rows import SCHEMA, scenes_identity
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geo.errors
-from geo.errors import GeoError, SourceError
+from geo.errors import GeoError, SourceError, first_line
 
 KINDS = [GeoError, *GeoError.__subclasses__()]
 
@@ -49,3 +49,15 @@ def test_the_tree_in_the_docstring_is_whole() -> None:
     assert geo.errors.__doc__ is not None
     for kind in KINDS:
         assert kind.__name__ in geo.errors.__doc__
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("no number\n  in line 3"), "no number"),
+        (OSError(), "OSError"),
+        (KeyError("href"), "'href' is missing"),
+    ],
+)
+def test_what_a_library_said_is_one_line_that_tells_something(error: Exception, told: str) -> None:
+    assert first_line(error) == told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo.harmonise import (
-    METHODS,
-    ColourFit,
-    HarmoniseRules,
-    ToneCurve,
-    estimate_noise,
-    find_swapped,
-    fit_colours,
-)
+from geo.colour_fit import ColourFit, ToneCurve
+from geo.harmonise import METHODS, HarmoniseRules, find_swapped, fit_colours
 
 N = 20_000
 gains = st.floats(0.05, 60)
@@ -309,19 +301,6 @@ class TestNoise:
         assert fit_colours(aerial, satellite, noise_dn=[1e6]).gains[0] == pytest.approx(
             10, rel=1e-3
         )
-
-    @pytest.mark.parametrize("sigma", [5.0, 25.0, 80.0])
-    def test_noise_is_found_under_ground(self, rasters: ModuleType, sigma: float) -> None:
-        """Ground of which a part is smooth, as it is in any scene of some size."""
-        texture = 300 * rasters.ground((128, 128), bands=2, finest_px=6)
-        texture[:, :, 70:] *= 0.01
-        noise = sigma * np.random.default_rng(0).normal(size=texture.shape)
-        found = estimate_noise(texture + noise, np.ones((128, 128), bool))
-        np.testing.assert_allclose(found, sigma, rtol=0.25)
-
-    def test_where_nothing_is_valid_there_is_no_noise(self) -> None:
-        assert estimate_noise(np.ones((2, 40, 40)), np.zeros((40, 40), bool)) == (0.0, 0.0)
-        assert estimate_noise(np.ones((1, 5, 5)), np.ones((5, 5), bool)) == (0.0,)
 
 
 def test_a_curve_goes_on_straight_beyond_its_ends() -> None:

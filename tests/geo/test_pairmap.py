@@ -6,7 +6,6 @@ import html.parser
 import io
 import json
 import re
-import shutil
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -304,50 +303,44 @@ def test_the_page_needs_nothing_and_runs_nothing_foreign(content: PairMap) -> No
 
 
 @pytest.mark.slow
-def test_the_page_works_in_a_browser_without_a_network(content: PairMap, tmp_path: Path) -> None:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium here")
+def test_the_page_works_in_a_browser_without_a_network(
+    chromium: Any, content: PairMap, tmp_path: Path
+) -> None:
     file = tmp_path / "map.html"
     file.write_text(build_page(content), encoding="utf-8")
     wrong: list[str] = []
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.on("request", lambda asked: wrong.append(asked.url))
-        page.goto(file.as_uri())
-        assert page.inner_text("#title") == EVIL
-        assert page.locator("#pairs tbody tr").count() == 3
-        assert page.locator("#refusals tbody tr").count() == 1
-        page.select_option("#colour", "gap")
-        page.select_option("#colour", "verdict")
-        page.focus("#map")
-        page.keyboard.press("ArrowRight")
-        first = page.inner_text("#tip")
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("+")
-        page.keyboard.press("Shift+ArrowLeft")
-        assert "gap" in first
-        page.keyboard.press("0")
-        page.click("#pairs button >> nth=1")
-        assert page.locator("#pairs tr.chosen").count() == 1
-        assert "32 refused: cloud" in page.inner_text("#legend")
-        page.focus("#map")
-        for _ in range(12):
-            page.keyboard.press("ArrowLeft")
-        assert "refused: cloud 0.25 against 0.9" in page.inner_text("#tip")
-        painted = page.evaluate(
-            "() => { const c = document.getElementById('map'); return new Set("
-            "c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
-        )
-        wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        browser.close()
+    page = chromium.new_page(viewport={"width": 390, "height": 800})
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: wrong.append(dialog.message))
+    page.on("request", lambda asked: wrong.append(asked.url))
+    page.goto(file.as_uri())
+    assert page.inner_text("#title") == EVIL
+    assert page.locator("#pairs tbody tr").count() == 3
+    assert page.locator("#refusals tbody tr").count() == 1
+    page.select_option("#colour", "gap")
+    page.select_option("#colour", "verdict")
+    page.focus("#map")
+    page.keyboard.press("ArrowRight")
+    first = page.inner_text("#tip")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("+")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert "gap" in first
+    page.keyboard.press("0")
+    page.click("#pairs button >> nth=1")
+    assert page.locator("#pairs tr.chosen").count() == 1
+    assert "32 refused: cloud" in page.inner_text("#legend")
+    page.focus("#map")
+    for _ in range(12):
+        page.keyboard.press("ArrowLeft")
+    assert "refused: cloud 0.25 against 0.9" in page.inner_text("#tip")
+    painted = page.evaluate(
+        "() => { const c = document.getElementById('map'); return new Set("
+        "c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
+    )
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    page.close()
     assert painted > 20
     assert wide <= 0
     assert [w for w in wrong if not w.startswith("file:")] == []

@@ -65,7 +65,7 @@ def write_output(output: Path, profile: RasterProfile = PROFILE) -> np.ndarray:
     pixels = np.arange(3 * 60 * 80, dtype=np.uint16).reshape(3, 60, 80) + 1
     sink, folder = CogSink(profile=profile, scale=1, block_lr_px=512), output.with_name("run")
     sink.create(folder)
-    sink.write(folder, Tiling(60, 80, 512)[0], pixels, np.ones((60, 80), bool))
+    sink.write(folder, Tiling(60, 80, 512)[0], [pixels], np.ones((60, 80), bool))
     sink.finish(folder, output, {})
     shutil.rmtree(folder)
     return pixels

@@ -12,6 +12,7 @@ import pytest
 import shapely
 
 from geo import raster_door
+from geo.catalog.geoparquet import write_table
 from geo.catalog.http import HttpRules
 from geo.errors import BandError, CatalogError, SourceError
 from geo.mosaic import MosaicSource
@@ -126,6 +127,20 @@ class TestWhatItIsMadeOf:
         pixels = everything(region.source)
         assert pixels.valid.sum() == 96 * 112 * 2 - 22 * 86
 
+    def test_a_first_scene_that_cannot_be_read_takes_no_bands_from_the_others(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        items = [json.loads((folder / n / f"{n}.json").read_text()) for n in ("one", "two")]
+        for item in items:
+            item["assets"] = {"data": {"href": str(folder / item["id"] / "data.tif")}}
+        items[0]["assets"]["data"]["href"] = "lost.tif"
+        place = tmp_path / "items.json"
+        place.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+        region = open_region(str(place))
+        assert [scene.id for scene in region.scenes] == ["two"]
+        assert region.source.bands == ("band1", "band2", "band3")
+        assert [refusal.id for refusal in region.refusals] == ["one"]
+
     def test_another_grid_is_a_mosaic_of_one(self, folder: Path) -> None:
         rules = MosaicRules(gsd_m=20)
         source = open_region(str(folder / "two" / "two.json"), rules=rules).source
@@ -154,13 +169,44 @@ class TestWhatIsNotFound:
         assert [scene.id for scene in scenes] == ["one", "two"]
         assert [(r.id, r.reason) for r in refusals] == [("beside", "no_overlap")]
 
+    def test_scenes_beside_the_dates_are_told_both_dates(self, folder: Path) -> None:
+        query = RegionQuery(start=day(3), end=datetime(2024, 6, 9, 9, 30, tzinfo=UTC))
+        details = {r.id: r.detail for r in find_scenes(str(folder), query)[1]}
+        wanted = "wanted from 2024-06-03 and before 2024-06-09T09:30:00Z"
+        assert details["one"] == f"taken 2024-06-02T10:00:00Z; {wanted}"
+        assert details["two"] == f"taken 2024-06-09T10:00:00Z; {wanted}"
+
     def test_nothing_is_an_error_that_says_why(self, folder: Path) -> None:
         query = RegionQuery(aoi=shapely.box(0, 0, 1, 1))
-        with pytest.raises(CatalogError, match="3 no_overlap"):
+        told = r"no scene of 3 can be used: 3 no_overlap \(one: .*\); .* another area$"
+        with pytest.raises(CatalogError, match=told):
             open_region(str(folder), query=query)
 
+    def test_what_fell_to_dates_and_what_to_clouds_is_counted(self, folder: Path) -> None:
+        query = RegionQuery(aoi=lonlat(GRID, slice(20, 60), slice(20, 60)), end=day(3))
+        rules = MosaicRules(max_cloud=0.5, gsd_m=20)  # another grid: composed even of one
+        with pytest.raises(CatalogError) as caught:
+            open_region(str(folder), query=query, rules=rules)
+        assert [(r.id, r.reason) for r in caught.value.facts["refusals"]] == [
+            ("beside", "outside_time_window"),
+            ("two", "outside_time_window"),
+            ("one", "cloud"),
+        ]
+        told = caught.value.message
+        assert told.startswith("no scene of 3 can be used: 2 outside_time_window (beside: taken")
+        assert "1 cloud (one: 100% cloud" in told
+        assert told.endswith("wanted one at least: try other dates or a higher cloud limit")
+
+    def test_an_archive_with_nothing_of_the_kind_says_what_was_asked(self, tmp_path: Path) -> None:
+        table = tmp_path / "empty.parquet"
+        write_table(table, [], {})
+        query = RegionQuery(start=day(3), end=day(5), aoi=shapely.box(0, 0, 1, 1))
+        told = "no scene found from 2024-06-03 and before 2024-06-05 over the area; wanted one"
+        with pytest.raises(CatalogError, match=told):
+            open_region(str(table), query=query)
+
     def test_one_scene_under_clouds(self, folder: Path) -> None:
-        with pytest.raises(CatalogError, match=r"1 cloud; for example one: \d+% cloud over"):
+        with pytest.raises(CatalogError, match=r"of 1 can be used: 1 cloud \(one: \d+% cloud over"):
             open_region(str(folder / "one" / "one.json"), rules=MosaicRules(max_cloud=0.05))
 
     def test_a_band_that_no_scene_has(self, folder: Path) -> None:

@@ -206,48 +206,6 @@ class TestArea:
             project_area(shapely.box(100, -1, 110, 1), grid)
 
 
-class TestAreaOfInterest:
-    def test_four_numbers(self) -> None:
-        assert read_aoi("1,2,3.5,4").equals(shapely.box(1, 2, 3.5, 4))
-
-    @pytest.mark.parametrize("kind", ["geometry", "feature", "collection"])
-    def test_geojson(self, tmp_path: Path, kind: str) -> None:
-        shape = json.loads(shapely.to_geojson(shapely.box(1, 2, 3, 4)))
-        feature = {"type": "Feature", "geometry": shape, "properties": {}}
-        content = {
-            "geometry": shape,
-            "feature": feature,
-            "collection": {"type": "FeatureCollection", "features": [feature, feature]},
-        }[kind]
-        path = tmp_path / "area.geojson"
-        path.write_text(json.dumps(content))
-        assert read_aoi(str(path)).equals(shapely.box(1, 2, 3, 4))
-
-    @pytest.mark.parametrize(
-        ("text", "told"),
-        [
-            ("1,2,3", "GeoJSON file or west,south,east,north"),
-            ("a,b,c,d", "GeoJSON file or west,south,east,north"),
-            ("3,2,1,4", "west < east"),
-            ("1,4,3,2", "south < north"),
-            ("500000,5200000,510000,5210000", "in degrees"),
-            ("not-there.geojson", "not a readable GeoJSON file"),
-        ],
-    )
-    def test_anything_else_is_refused(self, text: str, told: str) -> None:
-        with pytest.raises(ValueError, match=told):
-            read_aoi(text)
-
-    @pytest.mark.parametrize(
-        "content", ["{", "[]", '{"type": "Point", "coordinates": [1, 2]}', '{"type": "Polygon"}']
-    )
-    def test_so_is_a_file_without_an_area(self, tmp_path: Path, content: str) -> None:
-        path = tmp_path / "area.json"
-        path.write_text(content)
-        with pytest.raises(ValueError, match="aoi"):
-            read_aoi(str(path))
-
-
 class TestAsData:
     def test_it_survives_json_and_pickle(self, hard: RasterSource) -> None:
         assert source_from_dict(json.loads(json.dumps(hard.to_dict()))) == hard

@@ -95,7 +95,7 @@ def write_blocks(
         block = blocks[index]
         hr, good = block.scaled(SCALE), valid[block.rows, block.cols]
         part = pixels[:, hr.rows, hr.cols] if good.any() else None
-        region.write(folder, block, part, good)
+        region.write(folder, block, None if part is None else [part], good)
 
 
 def make(region: ZarrRegion, output: Path, seed: int = 0) -> Path:

@@ -56,7 +56,7 @@ class Bent:
         return np.asarray(self.field[:, middles, middles])
 
 
-@pytest.mark.parametrize("wavelength_px", [170, 250, 400])
+@pytest.mark.parametrize("wavelength_px", [170, 400])
 def test_a_smooth_distortion_is_found_to_a_fraction_of_a_pixel(
     rasters: ModuleType, tmp_path: Path, wavelength_px: float
 ) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
-import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,12 @@ from scipy import ndimage
 from geo.errors import GridError, ReportError
 from geo.interpolate import upsample
 from geo.landcover import LandCover
-from geo.reporting.plan import ReportPlan, plan_report
-from geo.reporting.summary import pool, rank_tiles, summarise
+from geo.reporting.plan import ReportPlan
+from geo.reporting.summary import pool, summarise
 from geo.reporting.table import COLUMNS, write_report
-from geo.reporting.tiles import score_batch
 from geo.sensor import degrade
 from geo.splits import SplitRule
+from tests.geo.reports import aerial, plan_of, score
 
 EVIL = "<script>alert(1)</script>"
 
@@ -69,21 +66,14 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def score(plan: ReportPlan) -> list[dict[str, Any]]:
-    plan = pickle.loads(pickle.dumps(plan))
-    return [row for batch in plan.batches() for row in score_batch(plan, batch)]
-
-
 @pytest.fixture(scope="module")
 def plan(region: dict[str, str]) -> ReportPlan:
-    return plan_report(
+    return plan_of(
         region["bicubic"],
-        region["aerial"],
+        aerial(region["aerial"], EVIL, gap_days=2.5),
         lr=region["lr"],
         tile_lr=16,
         split_rule=SplitRule(block_m=64, buffer_m=0),
-        reference_id=EVIL,
-        gap_days=2.5,
     )
 
 
@@ -95,8 +85,9 @@ def rows(plan: ReportPlan) -> list[dict[str, Any]]:
 def test_bicubic_gains_nothing_over_bicubic(rows: list[dict[str, Any]], plan: ReportPlan) -> None:
     # Rounding to DN on one side only is all that is left between them.
     assert {round(abs(row["gain_db"]), 2) for row in rows} == {0.0}
-    assert plan.alignment.accepted
-    assert math.hypot(plan.alignment.dy_px, plan.alignment.dx_px) < 0.05
+    shift = plan.references[0].alignment
+    assert shift.accepted
+    assert math.hypot(shift.dy_px, shift.dx_px) < 0.05
     residuals = [r["registration_residual_px"] for r in rows if r["registration_residual_px"]]
     assert np.median(residuals) < 0.1
 
@@ -147,6 +138,8 @@ def made_row(row: int, col: int, error: float, bicubic_error: float = 100.0) -> 
         "gain_db": gain,
         "valid_fraction": 1.0,
         "registration_residual_px": None,
+        "seen_fraction": 1.0,
+        "error": None,
     }
 
 
@@ -175,17 +168,8 @@ def test_the_interval_rests_on_places_wider_than_a_tile_where_there_are_enough()
     assert pool(rows[:9], 10.0)["interval_place_tiles"] == 1
 
 
-def test_ranks_show_no_tile_twice_and_no_sliver() -> None:
-    rows = [made_row(0, c, 10.0 + c) for c in range(9)]
-    rows[0]["valid_fraction"] = 0.01
-    ranked = rank_tiles(rows)
-    shown = [row["tile"] for rank in ("best", "median", "worst") for row in ranked[rank]]
-    assert shown == ["r0_c1", "r0_c2", "r0_c5", "r0_c4", "r0_c8", "r0_c7"]
-    assert [len(v) for v in rank_tiles(rows[:1]).values()] == [0, 0, 1]
-
-
 def test_the_truth_scores_far_above_bicubic(region: dict[str, str]) -> None:
-    rows = score(plan_report(region["truth"], region["aerial"], lr=region["lr"], tile_lr=32))
+    rows = score(plan_of(region["truth"], region["aerial"], lr=region["lr"], tile_lr=32))
     # Registration moves the reference by thousandths of a pixel, so it is near, not identical.
     assert min(row["gain_db"] for row in rows) > 6
 
@@ -195,7 +179,7 @@ def test_ground_without_reference_has_no_psnr_but_is_counted_and_keeps_its_consi
 ) -> None:
     with rasterio.open(region["aerial"]) as dataset:
         half = write(tmp_path / "half.tif", dataset.read()[:, :, :256], 1.0)
-    plan = plan_report(region["truth"], half, lr=region["lr"], tile_lr=32)
+    plan = plan_of(region["truth"], half, lr=region["lr"], tile_lr=32)
     rows = score(plan)
     bare = [row for row in rows if row["col"] > min(r["col"] for r in rows) + 1]
     assert bare
@@ -212,7 +196,7 @@ def test_ground_without_reference_has_no_psnr_but_is_counted_and_keeps_its_consi
 def test_without_lr_there_is_no_bicubic_and_the_report_says_so(
     region: dict[str, str], tmp_path: Path
 ) -> None:
-    plan = plan_report(region["truth"], region["aerial"], tile_lr=32)
+    plan = plan_of(region["truth"], region["aerial"], tile_lr=32)
     rows = score(plan)
     summary, _ = write_report(plan, rows, tmp_path / "out")
     assert summary["bicubic_psnr_db"] is None
@@ -234,77 +218,16 @@ def test_files_hold_the_contract(
     assert told["psnr_db"] == pytest.approx(summary["psnr_db"])
 
 
-class _Scripts(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scripts = 0
-        self.sources: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.scripts += tag == "script"
-        self.sources += [v or "" for k, v in attrs if k in ("src", "href")]
-
-
-def test_the_page_needs_nothing_and_runs_nothing_foreign(
-    plan: ReportPlan, rows: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    _, files = write_report(plan, rows, tmp_path / "out")
-    page = files["page"].read_text()
-    assert EVIL not in page
-    parser = _Scripts()
-    parser.feed(page)
-    assert parser.scripts == 2  # the data and our own
-    assert parser.sources == []
-    data = page.split('id="data">')[1].split("</script>")[0]
-    assert json.loads(data)["summary"]["model"] == EVIL
-
-
-@pytest.mark.slow
-def test_the_page_works_in_a_browser_without_a_network(
-    plan: ReportPlan, rows: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium here")
-    _, files = write_report(plan, rows, tmp_path / "out")
-    wrong: list[str] = []
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.on("request", lambda asked: wrong.append(asked.url))
-        page.goto(files["page"].as_uri())
-        for score in page.locator("#score option").evaluate_all("all => all.map(o => o.value)"):
-            page.select_option("#score", score)
-        page.focus("#map")
-        page.keyboard.press("ArrowRight")
-        assert rows[0]["tile"] in page.inner_text("#tip")
-        images = page.locator("#pictures img")
-        assert images.count() == 4 * 6  # two of each rank, among the few tiles of test ground
-        assert images.evaluate_all("all => all.every(i => i.naturalWidth > 0)")
-        assert page.locator("#histogram rect").count() > 0
-        assert EVIL in page.inner_text("#about")
-        wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        browser.close()
-    assert wide <= 0
-    assert [w for w in wrong if not w.startswith(("file:", "data:"))] == []
-
-
 def test_another_lr_grid_is_refused(region: dict[str, str], tmp_path: Path) -> None:
     other = write(tmp_path / "other.tif", np.ones((3, 100, 100), np.uint16), 4.0)
     with pytest.raises(GridError, match="is not the LR grid"):
-        plan_report(region["bicubic"], region["aerial"], lr=other)
+        plan_of(region["bicubic"], region["aerial"], lr=other)
 
 
 def test_a_reference_of_other_ground_is_refused(region: dict[str, str], tmp_path: Path) -> None:
     noise = np.random.default_rng(9).integers(100, 4000, (3, 512, 512)).astype(np.uint16)
     with pytest.raises(ReportError, match="cannot be aligned"):
-        plan_report(region["bicubic"], write(tmp_path / "noise.tif", noise, 1.0), lr=region["lr"])
+        plan_of(region["bicubic"], write(tmp_path / "noise.tif", noise, 1.0), lr=region["lr"])
 
 
 def test_tiles_carry_their_land_cover(region: dict[str, str], tmp_path: Path) -> None:
@@ -316,7 +239,7 @@ def test_tiles_carry_their_land_cover(region: dict[str, str], tmp_path: Path) ->
     }
     file = tmp_path / "landcover.geojson"
     file.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    plan = plan_report(
+    plan = plan_of(
         region["bicubic"], region["aerial"], lr=region["lr"], landcover=LandCover.read(file)
     )
     rows = score(plan)

@@ -1,4 +1,4 @@
-"""The satellite's sensor: a Gaussian of known MTF, then the mean over each LR pixel."""
+"""The satellite's sensor: a Gaussian of known MTF, the mean over each LR pixel, and noise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geo.sensor import MTF_AT_NYQUIST, blur_sigma_px, degrade
+from geo.sensor import MTF_AT_NYQUIST, blur_sigma_px, degrade, estimate_noise
+from tests.geo import rasters
 
 scales = st.sampled_from([2, 4, 8])
 
@@ -71,3 +72,18 @@ def test_the_input_stays_as_it_was() -> None:
     hr = np.ones((1, 8, 8), np.float32)
     hr.flags.writeable = False
     np.testing.assert_allclose(degrade(hr, 4), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [5.0, 25.0, 80.0])
+def test_noise_is_found_under_ground(sigma: float) -> None:
+    """Ground of which a part is smooth, as it is in any scene of some size."""
+    texture = 300 * rasters.ground((128, 128), bands=2, finest_px=6)
+    texture[:, :, 70:] *= 0.01
+    noise = sigma * np.random.default_rng(0).normal(size=texture.shape)
+    found = estimate_noise(texture + noise, np.ones((128, 128), bool))
+    np.testing.assert_allclose(found, sigma, rtol=0.25)
+
+
+def test_where_nothing_is_valid_there_is_no_noise() -> None:
+    assert estimate_noise(np.ones((2, 40, 40)), np.zeros((40, 40), bool)) == (0.0, 0.0)
+    assert estimate_noise(np.ones((1, 5, 5)), np.ones((5, 5), bool)) == (0.0,)

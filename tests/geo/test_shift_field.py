@@ -62,7 +62,7 @@ def rmse_px(field: ShiftField, truth: Any, margin: int = 16) -> float:
     return float(np.sqrt(np.mean((field.at(*places.T).T - truth(places)) ** 2)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     dy=st.floats(-4, 4),
     dx=st.floats(-4, 4),

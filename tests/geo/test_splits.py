@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -114,6 +115,12 @@ def crs_named(name: str, lon: float, lat: float) -> str:
     return f"EPSG:{(32700 if lat < 0 else 32600) + (number - 1) % 60 + 1}"
 
 
+@cache
+def transformer(source: str, target: str) -> Transformer:
+    """Making one takes longer than all that is done with it."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     place=st.sampled_from(PLACES),
@@ -136,15 +143,14 @@ def test_chips_near_each_other_are_never_on_two_sides(
     sides, shapes = [], []
     for (dx, dy), size, name in zip(offsets, sizes, crss, strict=True):
         crs = crs_named(name, lon, lat)
-        there = Transformer.from_crs(local, crs, always_xy=True)
-        xs, ys = there.transform([dx, dx + size, dx], [dy, dy, dy + size])
+        xs, ys = transformer(local, crs).transform([dx, dx + size, dx], [dy, dy, dy + size])
         bounds = (min(xs), min(ys), max(xs), max(ys))
         if crs == "EPSG:4326" and bounds[2] - bounds[0] > 180:
             return  # over the antimeridian: no such bounds
         sides.append(rule.split_of(bounds, crs))
         ring = shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / 8)
-        back = Transformer.from_crs(crs, local, always_xy=True)
-        shapes.append(shapely.transform(ring, back.transform, interleaved=False))
+        back = transformer(crs, local).transform
+        shapes.append(shapely.transform(ring, back, interleaved=False))
     apart = shapely.distance(*shapes)
     forbidden = {frozenset(pair) for pair in (("train", "test"), ("train", "val"), ("val", "test"))}
     if frozenset(sides) in forbidden:

@@ -29,7 +29,7 @@ from models.data import (
 from models.errors import ConfigError, DataError
 from models.prefetch import Prefetcher
 from models.sampler import Order, looks_of_samples
-from models.step import Tensors
+from models.tensors import Tensors
 
 SPEC = PairSpec(scale=4, bands=("a", "b"), data_range=100.0)
 

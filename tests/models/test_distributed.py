@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig
@@ -108,3 +112,60 @@ def test_a_gpu_that_is_not_here_is_refused() -> None:
     assert pick_device("auto").type == "cpu"
     with pytest.raises(ConfigError, match="no GPU is here"):
         pick_device("cuda")
+
+
+def test_networks_let_go_of_the_group_before_it_is_destroyed(tmp_path: Path) -> None:
+    """Else a rank may wait for ever for a thread of gloo's, which waits for it."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1
+    )
+    try:
+        here = Ranks(rank=0, world=2, device=torch.device("cpu"))
+        wrapped = here.wrap(torch.nn.Linear(2, 2))
+        wrapped(torch.ones(1, 2)).sum().backward()
+        here.let_go()
+        assert (wrapped.reducer, wrapped.logger) == (None, None)
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_a_rank_that_hears_nothing_ends_when_torchrun_is_gone() -> None:
+    rank = (
+        "import signal, time, models.distributed as d; "
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); d._LAST_WORDS_S = 0.1; "
+        "d._die_with_parent(); "
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    torchrun = (
+        "import subprocess, sys; rank = subprocess.Popen([sys.executable, '-c', sys.argv[1]], "
+        "stdout=subprocess.PIPE); rank.stdout.readline(); print(rank.pid, flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", torchrun, rank],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    orphan = int(done.stdout)
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(orphan) and psutil.Process(orphan).status() != "zombie":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_the_group_is_let_go_while_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    told = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": port}
+    told |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "alone"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr("models.distributed._die_with_parent", lambda: None)
+    there = []
+    monkeypatch.setattr(Ranks, "let_go", lambda here: there.append(distributed.is_initialized()))
+    with ranks("cpu") as here:
+        assert (here.rank, here.world) == (0, 1)
+    assert there == [True]
+    assert not distributed.is_initialized()

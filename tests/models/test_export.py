@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,12 @@ def edit(folder: Path, **changes: Any) -> None:
         ({"architecture": {"name": "edsr", "depth": 1}}, "unknown key depth"),
         ({"scale": None}, "does not describe a generator"),
         ({"scale": 3}, "scale must be one of"),
+        ({"scale": 4.0}, "scale must be a whole number, got 4.0"),
+        ({"scale": "4"}, "scale must be a whole number, got '4'"),
+        ({"scale": 2}, r"has shape \(32.* want \(8.*take both files as they were written"),
+        ({"data_range": 0}, "data_range must be more than 0, got 0"),
+        ({"data_range": float("nan")}, "data_range must be more than 0, got nan"),
+        ({"bands": "rn"}, "bands must be a list of names, got 'rn'"),
         ({"architecture": {"name": "edsr", "channels": 9, "blocks": 2}}, r"has shape \(8"),
         ({"architecture": {"name": "edsr", "channels": 8, "blocks": 3}}, "missing detail"),
         ({"bands": ["red"]}, "has shape"),
@@ -132,3 +141,29 @@ def test_weights_that_are_not_finite_or_not_tensors_are_refused(tmp_path: Path) 
     edit(tmp_path, weights_sha256=hashlib.sha256(b"import os").hexdigest())
     with pytest.raises(ExportError, match="no usable generator"):
         load_generator(tmp_path)
+
+
+class Trap:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.mkdir, ("sprung",))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_in_place_of_the_weights_is_refused_and_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    """Even where the card vouches for it by its digest, as that of an attacker would."""
+    monkeypatch.chdir(tmp_path)
+    save_generator(tmp_path, *make())
+    if zipped:
+        torch.save({"detail.0.weight": Trap()}, tmp_path / WEIGHTS)
+    else:
+        (tmp_path / WEIGHTS).write_bytes(pickle.dumps(Trap()))
+    edit(tmp_path, weights_sha256=hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest())
+    with pytest.raises(ExportError, match="no usable generator"):
+        load_generator(tmp_path)
+    assert not (tmp_path / "sprung").exists()
+    unpickle = partial(torch.load, weights_only=False) if zipped else pickle.load
+    with open(tmp_path / WEIGHTS, "rb") as file:
+        unpickle(file)
+    assert (tmp_path / "sprung").exists(), "the trap works where it is unpickled"

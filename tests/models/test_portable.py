@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import zipfile
@@ -24,9 +23,13 @@ from models.predict import Predictor
 
 RANGE = 10_000.0
 BANDS = ("red", "green", "blue", "nir")
-# Each generator, scale and number of bands; all combinations are among the slow tests.
+# Each generator, scale and number of bands; among the slow tests, each two of them together.
 SOME = (("edsr", 4, 3), ("srresnet", 2, 4), ("rrdb", 4, 1), ("span", 8, 2), ("unet", 2, 3))
-ALL = tuple(itertools.product(GENERATORS, (2, 4, 8), (1, 2, 3, 4)))
+PAIRWISE = tuple(
+    (name, (2, 4, 8)[(place + bands) % 3], bands)
+    for place, name in enumerate(GENERATORS)
+    for bands in (1, 2, 3, 4)
+)
 
 formats = pytest.mark.parametrize("kind", FORMATS)
 
@@ -83,7 +86,7 @@ def test_the_graph_gives_what_the_predictor_gives(
 
 @pytest.mark.slow
 @formats
-@pytest.mark.parametrize(("name", "scale", "bands"), ALL)
+@pytest.mark.parametrize(("name", "scale", "bands"), PAIRWISE)
 def test_so_does_every_other(tmp_path: Path, kind: str, name: str, scale: int, bands: int) -> None:
     check(tmp_path, kind, name, scale, bands)
 

@@ -17,6 +17,16 @@ def scores(psnr: float, power: float | None = None, consistency: float = 1.0) ->
     return found if power is None else {**found, "hf_power_ratio": power}
 
 
+def drawn(*, right: float, wrong: float) -> dict[str, float]:
+    """What opensr-test says of a generator, and of bicubic as in real imagery."""
+    return {
+        "improvement": right,
+        "hallucination": wrong,
+        "bicubic_improvement": 0.21,
+        "bicubic_hallucination": 0.23,
+    }
+
+
 # --- which of two generators is better ------------------------------------------------------------
 
 
@@ -29,7 +39,9 @@ def scores(psnr: float, power: float | None = None, consistency: float = 1.0) ->
         (scores(30, 3.0), scores(30, 0.5)),  # three times too much is worse than half
         (scores(30, 1.2), scores(30, 1.0)),
         (scores(31, 1.0, consistency=2.5), scores(20, 0.1)),  # not what the satellite saw
-        (scores(31, 0.0), scores(20, 0.1)),
+        (scores(30, 0.0), scores(29, 0.1)),
+        (scores(30, 0.006), scores(30.2, 0.003)),  # neither has any that can be seen
+        (scores(31, 1.0) | drawn(right=0.2, wrong=0.4), scores(20, 0.1)),  # noise
     ],
 )
 def test_the_rule(worse: dict[str, float], better: dict[str, float]) -> None:
@@ -41,6 +53,11 @@ def test_psnr_is_of_all_pixels_together() -> None:
     before = {"psnr_db": 40.0, "squared_error": 100.0, "values": 1.0, "hf_power_ratio": 0.1}
     after = {"psnr_db": 37.0, "squared_error": 110.0, "values": 1.0, "hf_power_ratio": 0.2}
     assert quality(after) - quality(before) == pytest.approx(1 - 10 * math.log10(1.1), abs=1e-9)
+
+
+def test_more_hallucination_than_bicubic_is_no_fault_where_more_is_right_as_well() -> None:
+    """As of a trained generator: whatever draws nothing hallucinates less."""
+    assert quality(scores(24, 0.7) | drawn(right=0.35, wrong=0.33)) > quality(scores(24, 0.01))
 
 
 # --- what of a run is exported --------------------------------------------------------------------
@@ -150,3 +167,12 @@ def test_never_less_consistent_than_bicubic_if_it_can_be_helped(tmp_path: Path) 
     choice = choose(selection, 0.8, lambda w: scores(30, 0.3, 1 + 2 * value_of(w)))
     assert choice is not None
     assert 0.4 < choice.share <= 0.52
+
+
+def test_never_less_right_than_bicubic_if_it_can_be_helped(tmp_path: Path) -> None:
+    def score(weights: Mapping[str, Tensor]) -> dict[str, float]:
+        return scores(30, 0.3) | drawn(right=0.4 - 0.3 * value_of(weights), wrong=0.3)
+
+    choice = choose(between(0, 2.0, tmp_path), 5.0, score)
+    assert choice is not None
+    assert 0.4 < choice.share <= 0.46

@@ -9,7 +9,8 @@ from models.data import Batch
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
 from models.generators.registry import build_generator
-from models.step import Learner, Tensors
+from models.step import Learner
+from models.tensors import Tensors
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(

@@ -12,6 +12,7 @@ request meets what depends on a seed and the request alone, so a run can be repe
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -86,6 +87,8 @@ class StacServer:
         The API filters by properties (query extension).
     redirects : dict of str to str
         Paths answered with a redirection.
+    login : str, optional
+        ``name:password`` without which nothing is answered.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class StacServer:
     methods: tuple[str, ...] = ("GET", "POST")
     can_query: bool = True
     redirects: Mapping[str, str] = field(default_factory=dict)
+    login: str | None = None
     log: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, what it met
     searches: list[dict[str, Any]] = field(default_factory=list)
 
@@ -166,8 +170,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
 
+    def _is_let_in(self) -> bool:
+        if self.owner.login is None:
+            return True
+        wanted = base64.b64encode(self.owner.login.encode()).decode()
+        return self.headers.get("Authorization") == f"Basic {wanted}"
+
     def _serve(self, body: bytes) -> None:
         owner = self.owner
+        if not self._is_let_in():
+            return self._answer(401, b"who are you", {})
         asked = f"{self.command} {self.path} {self.headers.get('Range')} "
         fault = owner.fault_of(self.command, self.path, asked + body.decode())
         if fault == "busy":

@@ -11,20 +11,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from geo.interpolate import upsample
-from geo.scoring import (
-    bootstrap_interval,
-    cpsnr_db,
-    group_places,
-    lr_consistency,
-    pooled_gain,
-    psnr_db,
-    psnr_of,
-    sam_deg,
-    score_pair,
-    squared_error,
-    ssim,
-)
+from geo.scores.consistency import lr_consistency
+from geo.scores.pair import score_pair
+from geo.scores.pixels import psnr_db, psnr_of, squared_error
+from geo.scores.pooling import bootstrap_interval, group_places, pooled_gain
+from geo.scores.shifted import cpsnr_db
+from geo.scores.spectra import ergas, sam_deg
+from geo.scores.structure import ssim
 from geo.sensor import degrade
+from tests.geo.score_tiles import made_tile
 
 RANGE = 10000.0
 
@@ -69,6 +64,21 @@ def test_pooled_psnr_is_the_same_however_it_is_tiled(row: int, col: int) -> None
             part = squared_error(sr[:, rows, cols], hr[:, rows, cols], valid[rows, cols])
             error, count = error + part[0], count + part[1]
     assert psnr_of(error, count, RANGE) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("side", [16, 32, 48])
+def test_pooled_psnr_of_a_report_does_not_depend_on_its_tiles(side: int) -> None:
+    tile = made_tile(40, holes=True)
+    whole = psnr_db(tile.sr, tile.hr, tile.valid, RANGE)
+    rows = []
+    for top in range(0, 96, side):
+        for left in range(0, 96, side):
+            fine = np.s_[..., top : top + side, left : left + side]
+            coarse = np.s_[..., top // 4 : (top + side) // 4, left // 4 : (left + side) // 4]
+            part = (tile.sr[fine], tile.hr[fine], tile.lr[coarse], tile.valid[fine])
+            rows.append(score_pair(*part, scale=4, data_range=RANGE, crop_px=0))
+    columns = ([r[n] for r in rows] for n in ("squared_error", "bicubic_squared_error", "values"))
+    assert pooled_gain(*columns, data_range=RANGE)["psnr_db"] == pytest.approx(whole)
 
 
 @pytest.mark.parametrize("shift", [(0, 2), (-3, 1), (2, -2)])
@@ -124,9 +134,11 @@ def test_invalid_pixels_never_count() -> None:
     valid[20:28, 20:28] = False
     spoiled = sr.copy()
     spoiled[:, ~valid] = 1e6
+    spoiled[0, 24, 24] = np.nan
     for score in (psnr_db, ssim, cpsnr_db):
         assert score(spoiled, hr, valid, RANGE) == pytest.approx(score(sr, hr, valid, RANGE))
     assert sam_deg(spoiled, hr, valid) == pytest.approx(sam_deg(sr, hr, valid))
+    assert ergas(spoiled, hr, valid, 4) == pytest.approx(ergas(sr, hr, valid, 4))
 
 
 def test_spectral_angle_by_hand() -> None:
@@ -135,6 +147,21 @@ def test_spectral_angle_by_hand() -> None:
     assert sam_deg(a, b, all_valid(1)) == pytest.approx(45.0)
     assert sam_deg(3 * a, a, all_valid(1)) == pytest.approx(0.0)
     assert math.isnan(sam_deg(a[:1], b[:1], all_valid(1)))
+
+
+def test_ergas_by_hand_under_a_mask() -> None:
+    hr = np.array([[[100.0, 100.0, 7.0]], [[50.0, 150.0, 7.0]]])
+    sr = np.array([[[110.0, 90.0, 0.0]], [[50.0, 170.0, 0.0]]])
+    valid = np.array([[True, True, False]])
+    # Of the two valid pixels: MSE 100 and 200, means 100 and 100.
+    assert ergas(sr, hr, valid, 4) == pytest.approx(25 * math.sqrt((0.01 + 0.02) / 2))
+    assert ergas(hr, hr, valid, 4) == 0
+    assert math.isnan(ergas(sr, hr, np.zeros_like(valid), 4))
+
+
+def test_ergas_is_unknown_where_a_band_has_no_mean_to_divide_by() -> None:
+    hr = np.stack([np.full((2, 2), 100.0), np.array([[50.0, -50.0], [30.0, -30.0]])])
+    assert math.isnan(ergas(hr + 1, hr, np.ones((2, 2), bool), 4))
 
 
 def test_consistency_is_nought_for_what_the_sensor_would_see_and_names_a_shift() -> None:
@@ -155,6 +182,42 @@ def test_consistency_needs_no_reference_and_never_looks_at_holes() -> None:
     scores = score_pair(holed, hr, lr, none, scale=4, data_range=RANGE, seen=seen)
     assert math.isnan(scores["psnr_db"])
     assert scores["lr_consistency"] == pytest.approx(0, abs=1e-7)
+
+
+def test_without_a_reference_consistency_and_sharpness_are_known_and_nothing_else() -> None:
+    tile = made_tile(41)
+    scores = score_pair(tile.sr, None, tile.lr, tile.valid, scale=4, data_range=RANGE)
+    full = score_pair(*tile, scale=4, data_range=RANGE)
+    known = {name: value for name, value in scores.items() if math.isfinite(value)}
+    assert known == {
+        **{n: full[n] for n in known if n.endswith(("lr_consistency", "hf_power"))},
+        **dict.fromkeys(("squared_error", "bicubic_squared_error", "values", "valid_fraction"), 0),
+    }
+    assert {"lr_consistency", "bicubic_lr_consistency", "hf_power"} <= set(known)
+
+
+def test_another_upsampler_is_scored_beside_by_the_same_names() -> None:
+    tile = made_tile(42)
+    scores = score_pair(*tile, scale=4, data_range=RANGE, other=tile.sr)
+    for name in [n.removeprefix("bicubic_") for n in scores if n.startswith("bicubic_")]:
+        assert scores[f"other_{name}"] == scores[name], name
+    assert scores["other_gain_db"] == scores["gain_db"]
+
+
+def test_a_perceptual_distance_is_asked_for_sr_and_bicubic_without_the_rim() -> None:
+    tile = made_tile(43, holes=True)
+    asked = []
+
+    def distance(image: np.ndarray, hr: np.ndarray, valid: np.ndarray) -> float:
+        asked.append((image, hr, valid))
+        return float(len(asked))
+
+    scores = score_pair(*tile, scale=4, data_range=RANGE, perceptual=distance)
+    assert (scores["lpips"], scores["bicubic_lpips"]) == (1.0, 2.0)
+    inner = np.s_[..., 4:-4, 4:-4]
+    for found, wanted in zip(asked[0], (tile.sr, tile.hr, tile.valid), strict=True):
+        np.testing.assert_array_equal(found, wanted[inner])
+    assert "lpips" not in score_pair(*tile, scale=4, data_range=RANGE)
 
 
 def test_bicubic_gains_nothing_over_itself() -> None:
@@ -220,3 +283,7 @@ def test_detail_scaled_by_a_has_its_square_of_power_beside_that_of_reality() -> 
         smooth + 0.5 * detail, smooth + detail, None, all_valid(), scale=4, data_range=RANGE
     )
     assert scored["hf_power"] / scored["real_hf_power"] == pytest.approx(0.25, rel=0.02)
+    assert scored["detail"] == scored["hf_power"] / scored["real_hf_power"]
+    flat = np.ones_like(hr)
+    bare = score_pair(hr, flat, None, all_valid(), scale=4, data_range=RANGE)
+    assert math.isnan(bare["detail"])  # reality has none to have a share of

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo.interpolate import upsample
-from geo.sharpness import hf_power
+from geo.scores.sharpness import hf_power
 
 ALL = np.ones((64, 64), np.bool_)
 
