@@ -84,4 +84,5 @@ def _log(
         profile=json.dumps(profile),
     )
     inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
-    tracking.mlflow_client().log_inputs(run_id, inputs)
+    client = tracking.mlflow_client()
+    tracking.try_beside_others(lambda: client.log_inputs(run_id, inputs))

@@ -21,8 +21,8 @@ from flows.settings import worker_environment
 # Ranks that outlive their parent would train on as orphans (Linux, prctl(2)).
 _PR_SET_PDEATHSIG = 1
 # Prefect kills a cancelled flow 30 s after asking it to stop; a rank that was asked saves itself
-# after the step that it is in.
-_GRACE_S = 25.0
+# after the step that it is in, and MLflow is told afterwards.
+_GRACE_S = 18.0
 # A killed rank is started again by torchrun so often; torchrun itself, or a rank alone, by us.
 _MOST_RESTARTS = 3
 # torchrun (2.13) would give ranks that it starts again the store of the ranks before them, where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ _TOGETHER = 200  # lines of metrics in one request: MLflow takes up to 1000 poin
 _LONGEST_PAUSE_S = 60.0
 # A request costs about as much for one line as for many, and takes its time from training.
 _PACE_S = 5.0
+# What is on its way when patience ends may still arrive.
+_LAST_WORD_S = 1.0
 # Names of what is wrong with an entry itself. All else may be different another time: a proxy that
 # stands in for a server under repair answers with almost any status.
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
@@ -67,6 +70,7 @@ class RunLogger:
         self._closing = False
         self._patience_s = 0.0
         self._give_up = 0.0
+        self._deadline = math.inf
         self._thread = threading.Thread(target=self._work, name="run-logger", daemon=True)
         self._thread.start()
 
@@ -89,21 +93,35 @@ class RunLogger:
         """Take a picture, to be logged under an artifact path."""
         self._keep(lambda: self._spool.picture(path, png, step))
 
-    def close(self, *, patience_s: float = 30.0) -> str | None:
+    def close(self, *, patience_s: float = 30.0, most_s: float = math.inf) -> str | None:
         """Send what is left, as long as the tracker takes some of it every `patience_s` seconds.
+
+        A request that hangs is left to itself: MLflow's client would wait minutes for its answer.
+
+        Parameters
+        ----------
+        patience_s : float
+        most_s : float
+            For all of it, however much the tracker takes.
 
         Returns
         -------
         str or None
             What could not be sent and where it is kept, in a sentence; None when all was.
         """
-        self._patience_s = patience_s
-        self._give_up = time.monotonic() + patience_s
+        now = time.monotonic()
+        self._patience_s, self._deadline = patience_s, now + most_s
+        self._give_up = now + patience_s
         self._next_try = dict.fromkeys(LANES, 0.0)
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        while self._thread.is_alive() and (left := self._give_up_at() - time.monotonic()) > 0:
+            self._thread.join(min(left, 1.0))
+        self._thread.join(_LAST_WORD_S)
         return self._left()
+
+    def _give_up_at(self) -> float:
+        return min(self._give_up, self._deadline)
 
     def _keep(self, take: Callable[[], None]) -> None:
         try:
@@ -127,8 +145,9 @@ class RunLogger:
             done = [self._advance(lane) for lane in due]
             if any(done):
                 self._give_up = time.monotonic() + self._patience_s
-                continue
-            if closing and (not self._troubles or time.monotonic() >= self._give_up):
+                if time.monotonic() < self._deadline:
+                    continue
+            if closing and (not self._troubles or time.monotonic() >= self._give_up_at()):
                 return
             waits = [at - now for at in self._next_try.values() if at > now]
             if self._system is not None:

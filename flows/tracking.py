@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
+import random
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from flows.settings import read_surroundings, worker_flow_run
 from geo.secrets import holds_user, without_user
 
 EXPERIMENT = "skyscale"
+# As long as anybody waits for MLflow to take the status of a run.
+_STATUS_S = 10.5
 # Of a training: the flow run under a worker that trains it.
 FLOW_RUN_TAG = "flow_run"
 
@@ -62,6 +67,28 @@ def trouble() -> tuple[type[Exception], ...]:
     return (FlowError, MlflowException, OSError, OperationalError)
 
 
+# Runs that end together; each must lose at most once to each other one.
+_BESIDE = 8
+
+
+def try_beside_others(work: Callable[[], object]) -> None:
+    """Do what other runs may do at the same moment.
+
+    MLflow looks whether a dataset or a tag is there, then adds it. Of those who look together only
+    one may add it, and its database refuses the others; when they look again, they find it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for tries_left in reversed(range(_BESIDE)):
+        try:
+            work()
+            return
+        except MlflowException:
+            if not tries_left:
+                raise
+            time.sleep(random.uniform(0.05, 0.3))
+
+
 # Tag of runs by which a flow run that was cut off knows its own.
 _WORK = "work"
 
@@ -84,7 +111,7 @@ def start_run(
     client = mlflow_client()
     experiment = client.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else _create_experiment(client)
-    welcome(client, experiment_id)
+    try_beside_others(lambda: welcome(client, experiment_id))
     if work is not None:
         for former in client.search_runs([experiment_id], f"tags.{_WORK} = '{work}'"):
             client.delete_run(former.info.run_id)
@@ -193,7 +220,21 @@ def end_run(run_id: str, *, status: str = "FINISHED") -> None:
 
 
 def set_status(run_id: str, status: str) -> None:
-    """Say how a run stands, if the tracker is there; what ends should not fail for that."""
+    """Say how a run stands, if the tracker is there and answers soon.
+
+    What ends should not fail for that, nor wait: Prefect kills who does not end in 30 s.
+    """
+    here = contextvars.copy_context()  # Prefect knows by it whose words they are
+    told = threading.Thread(target=here.run, args=(_tell_status, run_id, status), daemon=True)
+    told.start()
+    told.join(_STATUS_S)
+    if told.is_alive():
+        LOGGER.warning(
+            "MLflow was not told that run %s is %s (no answer in %.0f s)", run_id, status, _STATUS_S
+        )
+
+
+def _tell_status(run_id: str, status: str) -> None:
     try:
         check_reachable()
         if status in ("FINISHED", "FAILED", "KILLED"):

@@ -33,6 +33,7 @@ from models.trainer import train
 _STOPPED = 3  # exit status
 # Lines come with steps; where these are slow, sooner.
 _LONGEST_SILENCE_S = 60.0
+_IN_A_HURRY = {"patience_s": 3.0, "most_s": 6.0}
 
 
 class Reporter:
@@ -117,9 +118,12 @@ class Reporter:
         with contextlib.suppress(OSError), self._events.open("a") as file:
             file.write(f"step {step}: {text}\n")
 
-    def close(self, *, patience_s: float) -> None:
-        """Let MLflow have it all, if it is there; say what it does not have."""
-        left = self._logger.close(patience_s=patience_s)
+    def close(self, *, asked_to_stop: bool) -> None:
+        """Let MLflow have it all, if it is there; say what it does not have.
+
+        Who asks to stop will not wait for a tracker; what it lacks is kept.
+        """
+        left = self._logger.close(**(_IN_A_HURRY if asked_to_stop else {}))
         if left is not None:
             tell(left)
 
@@ -177,8 +181,7 @@ def _run(job: Mapping[str, Any]) -> int:
             evaluate_run(job, store, score, result, tell)
     finally:
         if reporter is not None:
-            # Who asks to stop will not wait for a tracker; what it lacks is kept.
-            reporter.close(patience_s=3.0 if stopping else 30.0)
+            reporter.close(asked_to_stop=bool(stopping))
     if result.stopped_by == "request":
         if leads:
             _write({"stopped": True})

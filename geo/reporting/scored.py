@@ -99,7 +99,7 @@ def write_table(columns: Columns, path: Path) -> None:
 
 
 def _column(column: pa.ChunkedArray, kind: pa.DataType) -> npt.NDArray[Any]:
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return np.array([np.nan if v is None else v for v in column.to_pylist()], np.float64)
     found = np.empty(len(column), object)
     found[:] = column.to_pylist()

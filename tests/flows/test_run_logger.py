@@ -115,6 +115,38 @@ def test_a_tracker_that_hangs_does_not_hang_training(tmp_path: Path) -> None:
     assert logger.close() is None
 
 
+def test_a_request_that_hangs_is_left_to_itself_at_the_end(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def hang(run_id: str, spool: Spool, entries: list[Entry]) -> None:
+        gate.wait(60)
+
+    logger = RunLogger("run", tmp_path, send={"metrics": hang, "pictures": hang})
+    logger.metrics({"a": 1}, 1)
+    started = time.perf_counter()
+    left = logger.close(patience_s=0.5)
+    gate.set()
+    assert time.perf_counter() - started < 10
+    assert left is not None
+    assert "1 points" in left
+
+
+def test_a_slow_tracker_gets_no_more_than_it_may_have(tmp_path: Path) -> None:
+    """Someone waits who has asked to stop: each picture that goes is no reason for the next."""
+
+    def slow(run_id: str, spool: Spool, entries: list[Entry]) -> None:
+        time.sleep(0.2)
+
+    logger = RunLogger("run", tmp_path, send={"metrics": slow, "pictures": slow})
+    for number in range(100):
+        logger.picture(f"{number}.png", b"x", number)
+    started = time.perf_counter()
+    left = logger.close(patience_s=3.0, most_s=1.0)
+    assert time.perf_counter() - started < 10
+    assert left is not None
+    assert "pictures" in left
+
+
 def test_a_full_disk_is_said_and_stops_nothing(tmp_path: Path) -> None:
     logger = Tracker().logger(tmp_path)
     (tmp_path / "record.jsonl").mkdir()  # as good as a disk that takes nothing
