@@ -65,7 +65,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 env=dict(self.environment),
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=_as_service,
             )
 
     @property
@@ -99,6 +99,15 @@ class Server:
         now = time.monotonic()
         self.ends.append(now)
         return len(self.ends) == _MOST_ENDS and now - self.ends[0] < _WITHIN_S
+
+
+def _as_service() -> None:
+    """End with the parent; heed SIGINT, into which Prefect's worker turns the SIGTERM it gets.
+
+    Who starts us in the background of a script, or by nohup, has us ignore it.
+    """
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def watch(

@@ -18,7 +18,7 @@ from tests.geo import rasters
 from tests.servers.skyscale_up import SkyscaleUp, wait_for
 
 
-def many_dates(scenes: Path, folder: Path, count: int = 8) -> Path:
+def many_dates(scenes: Path, folder: Path, count: int = 6) -> Path:
     """A collection that has the clear scene of `scenes` under as many names, which takes longer."""
     shutil.copytree(scenes / "satellite", folder)
     name = "sat_20240621"
@@ -92,7 +92,7 @@ class Cancelled:
         scoring = {"sr": repeated(scenes / "satellite", folder / "sr.tif"), "reference": aerial}
         scoring |= {"lr": clear, "tile": 8, "workers": 1}
         store, output = str(folder / "pipeline/store"), str(folder / "pipeline/sr.tif")
-        steps = {"content_steps": 600, "adversarial_steps": 0, "checkpoint_every": 20}
+        steps = {"content_steps": 400, "adversarial_steps": 0, "checkpoint_every": 20}
         training = {"batch_size": 2, "patch_lr": 16, "val_pairs": 2, "device": "cpu"}
         stages = {
             "ingest": pairing | {"store": store},

@@ -279,7 +279,7 @@ def test_a_cancelled_pipeline_goes_on_with_the_training_that_it_began(
     ("stage", "pace"),
     [
         ("ingest", r"Scene pairs: (\d+) of \1 scene pairs, .* chips/s, 0 s to go"),
-        ("train", r"Training: \d+ of 600 steps.*"),
+        ("train", r"Training: \d+ of 400 steps.*"),
         ("upscale", r"Blocks of the region: (\d+) of \1 blocks, .* Mpx/s, 0 s to go"),
         ("report", r"Tiles of the report: (\d+) of \1 tiles, .* tiles/s, 0 s to go"),
     ],

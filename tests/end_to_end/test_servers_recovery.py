@@ -139,22 +139,3 @@ def test_a_cancelled_training_is_gone_within_seconds(up: SkyscaleUp, training: T
     wait_for(lambda: None if up.running("train_worker") else True)
     assert time.monotonic() - begun < 30
     assert training.status() == "KILLED"
-
-
-def test_a_cancelled_training_is_gone_within_seconds_while_mlflow_hangs(
-    up: SkyscaleUp, training: Training
-) -> None:
-    up.set_state(training.run, "SCHEDULED", "AwaitingRetry", force=True)
-    training.await_progress()
-    hanging = up.running("mlflow", "uvicorn")
-    for process in hanging:
-        process.suspend()
-    try:
-        begun = time.monotonic()
-        up.set_state(training.run, "CANCELLING", "Cancelling")
-        wait_for(lambda: None if processes_of(up, training.run) else True, seconds=60)
-        assert time.monotonic() - begun < 30, up.messages(training.run)
-    finally:
-        for process in hanging:
-            process.resume()
-    assert up.await_end(training.run) == "CANCELLED"

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_killed_writers_on_disk(tmp_path: Path) -> None:
-    assert "all well" in story(tmp_path, rounds=5, scenes=30)
+    assert "all well" in story(tmp_path, rounds=4, scenes=20)
 
 
 @pytest.mark.usefixtures("s3")
 def test_killed_writers_on_s3(tmp_path: Path) -> None:
     url = f"s3://skyscale/{tmp_path.name}/killing"
-    assert "all well" in story(tmp_path, rounds=3, scenes=20, url=url)
+    assert "all well" in story(tmp_path, rounds=2, scenes=15, url=url)

@@ -31,7 +31,7 @@ def in_threads() -> None:
     """Several times, for what goes wrong between threads does not always."""
     whole = area_mask(flower(), GRID, slice(0, SIDE), slice(0, SIDE))
     spans = [slice(top, top + 16) for top in range(0, SIDE, 16)]
-    for _ in range(15):
+    for _ in range(6):
         ask = partial(area_mask, flower(), GRID, cols=slice(0, SIDE))
         with ThreadPoolExecutor(THREADS) as pool:
             parts = list(pool.map(lambda rows, ask=ask: ask(rows=rows), spans))

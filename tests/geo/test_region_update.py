@@ -105,7 +105,7 @@ def really_changed(before: UpscalePlan, after: UpscalePlan) -> set[int]:
     shares=st.lists(st.sampled_from([0.0, 0.2, 0.6, 0.95, 1.0]), min_size=2, max_size=4),
 )
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_it_is_what_is_drawn_from_scratch_and_nothing_is_drawn_in_vain(
     tmp_path: Path, seed: int, shares: list[float]

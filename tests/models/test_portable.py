@@ -23,10 +23,11 @@ from models.predict import Predictor
 
 RANGE = 10_000.0
 BANDS = ("red", "green", "blue", "nir")
-# Each generator, scale and number of bands; among the slow tests, each two of them together.
+# Each generator, scale and number of bands; among the slow tests, each two of them together, and
+# each generator in both formats.
 SOME = (("edsr", 4, 3), ("srresnet", 2, 4), ("rrdb", 4, 1), ("span", 8, 2), ("unet", 2, 3))
 PAIRWISE = tuple(
-    (name, (2, 4, 8)[(place + bands) % 3], bands)
+    (FORMATS[(place + bands) % 2], name, (2, 4, 8)[(place + bands) % 3], bands)
     for place, name in enumerate(GENERATORS)
     for bands in (1, 2, 3, 4)
 )
@@ -85,8 +86,7 @@ def test_the_graph_gives_what_the_predictor_gives(
 
 
 @pytest.mark.slow
-@formats
-@pytest.mark.parametrize(("name", "scale", "bands"), PAIRWISE)
+@pytest.mark.parametrize(("kind", "name", "scale", "bands"), PAIRWISE)
 def test_so_does_every_other(tmp_path: Path, kind: str, name: str, scale: int, bands: int) -> None:
     check(tmp_path, kind, name, scale, bands)
 
