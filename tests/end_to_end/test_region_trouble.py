@@ -69,12 +69,12 @@ def start(source: Path, output: Path, **environment: str) -> subprocess.Popen[st
 
 
 def answer(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
-    told, said = process.communicate(timeout=240)
+    told, said = process.communicate(timeout=400)
     assert process.returncode == 0, said
     return json.loads(told), said
 
 
-def wait_for(ask: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(ask: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not ask():
         assert time.monotonic() < deadline

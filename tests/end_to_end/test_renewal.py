@@ -144,5 +144,5 @@ def test_what_it_was_trained_on_is_not_new_the_next_night_which_costs_next_to_no
 ) -> None:
     begun = time.process_time()
     reason = nights.train(1)["reason"]
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 5
     assert reason.startswith("0 new pairs since champion v2 (trained on store@2)")

@@ -63,7 +63,7 @@ def test_what_is_told_while_nobody_listens_arrives_later_with_its_own_time(tmp_p
     started = time.perf_counter()
     for step in range(100):
         logger.metrics({"a": step}, step)
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < 5.0
     told = time.time() * 1000
     time.sleep(0.1)
     tracker.away = False
@@ -110,7 +110,7 @@ def test_a_tracker_that_hangs_does_not_hang_training(tmp_path: Path) -> None:
     started = time.perf_counter()
     for step in range(200):
         logger.metrics({"a": step}, step)
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < 5.0
     gate.set()
     assert logger.close() is None
 

@@ -46,7 +46,7 @@ def test_servers_that_are_named_and_not_there_are_trouble(
     monkeypatch.setenv("SKYSCALE_DASK_SCHEDULER", f"tcp://127.0.0.1:{nobody}")
     begun = time.monotonic()
     done = CliRunner().invoke(app, ["status", "--folder", str(tmp_path), "--json"])
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 20
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert not told["well"]

@@ -42,7 +42,7 @@ def test_a_wait_without_end_ends_and_cleans_up(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(FlowError, match=r"stopped after .* h, as SKYSCALE_TIMEOUT_HOURS says"):
         limited(work)
     assert seen == ["cleaned"]
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 def test_a_flow_that_is_called_has_no_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

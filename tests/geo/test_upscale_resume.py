@@ -164,7 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert 7 <= done_before <= calls_before < blocks
 
     process = start(delay=0.0)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert int(printed) == done_before
     assert len(log.read_text()) - calls_before == blocks - done_before

@@ -63,7 +63,7 @@ def launch(pairs: Path, folder: Path, *, ranks: int) -> None:
         command,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
     )
