@@ -16,7 +16,7 @@ from models.clock import Clock
 from models.config import TrainConfig
 from models.data import PairSpec
 from models.errors import CheckpointError
-from models.step import Learner
+from models.strategy import Strategy
 
 FORMAT = 2
 KEEP = 2
@@ -24,13 +24,16 @@ KEEP = 2
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
 # What cannot change within a run: the networks and what they are shown. Lengths, rates and
 # intervals may.
-_FIXED = ("generator", "discriminator", "objective", "seed", "batch_size", "patch_lr", "balance")
+_FIXED = (
+    *("task", "generator", "discriminator", "objective"),
+    *("seed", "batch_size", "patch_lr", "balance"),
+)
 
 _log = logging.getLogger("skyscale.models.checkpoint")
 
 
 def save_checkpoint(
-    folder: Path, learner: Learner, clock: Clock, config: TrainConfig, spec: PairSpec
+    folder: Path, learner: Strategy, clock: Clock, config: TrainConfig, spec: PairSpec
 ) -> Path:
     """Write a checkpoint as a whole or not at all, and drop all but the newest ones.
 
@@ -117,7 +120,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def restore(
-    state: Mapping[str, Any], learner: Learner, config: TrainConfig, spec: PairSpec
+    state: Mapping[str, Any], learner: Strategy, config: TrainConfig, spec: PairSpec
 ) -> Clock:
     """Put a run back where `state` says it was.
 

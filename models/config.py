@@ -12,6 +12,7 @@ from typing import Any
 
 from models.config_checks import at_least, from_dict, not_negative, one_of, positive, share
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
+from models.config_unpaired import TASKS, CycleConfig
 from models.errors import ConfigError
 
 OBJECTIVES = (
@@ -117,6 +118,11 @@ class TrainConfig:
 
     Parameters
     ----------
+    task : str
+        ``paired`` learns from pairs of the same ground; ``unpaired`` shows LR and HR images each
+        in an order of its own, so that none need have a partner (CycleGAN).
+    cycle : CycleConfig
+        Of ``unpaired``.
     generator, discriminator : GeneratorConfig, DiscriminatorConfig
     seed : int
         Of weights, order of pairs, crops and flips.
@@ -198,6 +204,8 @@ class TrainConfig:
         Memory for pairs already read.
     """
 
+    task: str = "paired"
+    cycle: CycleConfig = field(default_factory=CycleConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     seed: int = 0
@@ -239,6 +247,7 @@ class TrainConfig:
     cache_mb: int = 1024
 
     def __post_init__(self) -> None:
+        one_of("task", self.task, TASKS)
         one_of("objective", self.objective, OBJECTIVES)
         one_of("precision", self.precision, PRECISIONS)
         one_of("compile", self.compile, COMPILE)
@@ -300,8 +309,26 @@ class TrainConfig:
             raise ConfigError(
                 "losses.consistency compares at the full scale: set it or growing_share to 0"
             )
+        if self.task == "unpaired":
+            self._check_unpaired()
         if self.generator.fused:
             raise ConfigError("a fused generator cannot be trained: leave generator.fused out")
+
+    def _check_unpaired(self) -> None:
+        """Refuse what compares a drawing with the truth of its own ground."""
+        wants_a_partner = {
+            "objective relativistic_paired": self.objective == "relativistic_paired",
+            "discriminator.conditional": self.discriminator.conditional,
+            "losses.feature_matching": self.losses.feature_matching > 0,
+            "growing_share": self.growing_share > 0,
+        }
+        for name, wants in wants_a_partner.items():
+            if wants:
+                raise ConfigError(
+                    f"{name} needs LR and HR images of the same ground, which the task unpaired "
+                    "has not; docs/guides/training.md has settings that fit, with the objective "
+                    "least_squares"
+                )
 
     @property
     def steps(self) -> int:

@@ -17,6 +17,7 @@ Window = tuple[int, int, int]
 
 _Floats = npt.NDArray[np.float32]
 _MB = 1 << 20
+_APART = 1 << 32  # from the seed of one order to that of the other; seeds of users are smaller
 _LARGEST_SHIFT = 128  # the product of all strides of the deepest discriminator
 
 
@@ -181,6 +182,8 @@ class Batch:
     data_range: float  # DN that means reflectance one
     swapped: bool  # rows and columns are still to be exchanged, in all images
     shift: tuple[int, int]  # rows and columns by which the discriminator sees it rolled
+    # [n, 1, p, p], where LR images are of another ground than HR ones; else `valid` says it.
+    lr_valid: npt.NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -267,6 +270,9 @@ class BatchMaker:
         Side of the crop in LR pixels, at most that of the chips.
     weights : array, optional
         How often to show each pair, relative to the others; see `Order`.
+    apart : bool
+        LR images come in an order of their own, so that none is shown with its partner but by
+        chance.
 
     Raises
     ------
@@ -289,6 +295,7 @@ class BatchMaker:
         weights: npt.NDArray[np.float64] | None = None,
         rank: int = 0,
         world: int = 1,
+        apart: bool = False,
     ) -> None:
         sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
         if min(chip_lr) < patch_lr:
@@ -304,6 +311,7 @@ class BatchMaker:
         self._patch = patch_lr
         self._seed = seed
         self._order = Order(seed, len(source), weights)
+        self._other_order = Order(seed + _APART, len(source), weights) if apart else None
         self._rank = rank
         self._world = world
         self.broken: set[int] = set()
@@ -312,10 +320,31 @@ class BatchMaker:
     def __call__(self, number: int) -> Batch:
         """Mini-batch `number` of the run, or this rank's part of it."""
         samples = sample_numbers(number, self._batch_size, rank=self._rank, world=self._world)
+        lr, hr, valid = self._cut(samples, self._seed, self._order)
+        lr_valid = None
+        if self._other_order is not None:
+            lr, _, beside = self._cut(samples, self._seed + _APART, self._other_order)
+            lr_valid = _whole_cells(beside, self._spec.scale)
+        fine = self._patch * self._spec.scale
+        swapped, shift = look_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
+        return Batch(
+            lr=lr,
+            hr=hr,
+            valid=valid,
+            data_range=self._spec.data_range,
+            swapped=swapped,
+            shift=shift,
+            lr_valid=lr_valid,
+        )
+
+    def _cut(
+        self, samples: range, seed: int, order: Order
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Crops of the pairs that an order shows: LR, HR, and where HR is valid."""
         (h, w), p = self._chip, self._patch
-        looks = looks_of_samples(self._seed, samples, h - p + 1, w - p + 1)
+        looks = looks_of_samples(seed, samples, h - p + 1, w - p + 1)
         windows = [(look.row, look.col, p) for look in looks]
-        indices = [self._order(sample) for sample in samples]
+        indices = [order(sample) for sample in samples]
         pairs = self._source.read(indices, windows)
         count, bands = len(samples), len(self._spec.bands)
         fine = p * self._spec.scale
@@ -332,15 +361,7 @@ class BatchMaker:
                 np.copyto(hr[place], 0, where=~valid[place])
         if dtype.kind == "f" and not np.isfinite(lr.sum() + hr.sum()):
             self._leave_out_broken(indices, lr, hr, valid)
-        swapped, shift = look_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
-        return Batch(
-            lr=lr,
-            hr=hr,
-            valid=valid,
-            data_range=self._spec.data_range,
-            swapped=swapped,
-            shift=shift,
-        )
+        return lr, hr, valid
 
     def _leave_out_broken(
         self, indices: Sequence[int], lr: _Floats, hr: _Floats, valid: npt.NDArray[np.bool_]
@@ -381,6 +402,13 @@ def _common_dtype(pairs: Sequence[PairLike]) -> np.dtype[Any]:
     found = {image.dtype for pair in pairs for image in (pair.lr, pair.hr)}
     (dtype,) = found if len(found) == 1 else {np.dtype(np.float32)}
     return dtype if dtype.name in _TENSOR_DTYPES else np.dtype(np.float32)
+
+
+def _whole_cells(valid: npt.NDArray[np.bool_], scale: int) -> npt.NDArray[np.bool_]:
+    """LR pixels [n, 1, h, w] all of whose HR pixels are valid."""
+    n, one, height, width = valid.shape
+    cells = valid.reshape(n, one, height // scale, scale, width // scale, scale)
+    return np.asarray(cells.all(axis=(3, 5)))
 
 
 def _flipped(cut: npt.NDArray[Any], look: Look) -> npt.NDArray[Any]:

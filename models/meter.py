@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.distributed import Ranks
-from models.step import Metrics
+from models.player import Metrics
 
 
 class Meter:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.checkpoint import load_newest, restore, save_checkpoint
 from models.clock import Clock, growth_at, settings_at
@@ -23,12 +22,10 @@ from models.data import (
     band_statistics,
     check_pairs,
 )
-from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks, pick_dtype
 from models.errors import TrainingError
 from models.evaluate import Evaluation, Score, evaluate
 from models.generators.base import Generator
-from models.generators.registry import build_generator
 from models.health import Sickness, Watch
 from models.listener import Listener
 from models.meter import Meter
@@ -37,7 +34,7 @@ from models.prefetch import Prefetcher
 from models.quality import psnr_of
 from models.selection import Choice, Selection, Weights, choose
 from models.start import Start, load_start
-from models.step import Learner
+from models.strategy import Strategy, build_strategy
 from models.tensors import Tensors
 
 _SAMPLES = 4
@@ -102,6 +99,7 @@ class Run:
             weights=weights,
             rank=here.rank,
             world=here.world,
+            apart=config.task == "unpaired",
         )
         self.learner = self._build()
         self.selection = Selection(self._checkpoints)
@@ -183,22 +181,9 @@ class Run:
             "ranks": self.here.world,
         }
 
-    def _build(self) -> Learner:
-        """Networks and optimisers; the same on every rank, because the seed is."""
-        config, bands, device = self.config, len(self.spec.bands), self.here.device
-        generator = build_generator(config.generator, bands=bands, scale=self.spec.scale)
-        if config.growing_share:
-            generator.prepare_to_grow()
-        discriminator = build_discriminator(config.discriminator, bands=bands)
-        mean, spread = band_statistics(self._train_pairs, self.spec)
-        for network in (generator, discriminator):
-            network.standardise.set(torch.from_numpy(mean), spread)
-            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs forget this overload
-        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda"):
-            generator.compile()
-            if not (config.r1 or config.r2 or config.unroll_steps):
-                discriminator.compile()  # what is compiled cannot be differentiated twice
-        return Learner(generator, discriminator, config, self.here, self._dtype)
+    def _build(self) -> Strategy:
+        statistics = band_statistics(self._train_pairs, self.spec)
+        return build_strategy(self.config, self.spec, statistics, self.here, self._dtype)
 
     def _train(self, batches: Prefetcher, stop: Callable[[], bool]) -> Sickness | None:
         """Steps until the end, a request to stop, or sickness."""
@@ -342,7 +327,7 @@ class Run:
     def _is_finite(self) -> bool:
         return all(
             math.isfinite(float(parameter.detach().sum()))
-            for network in (self.learner.generator, self.learner.discriminator)
+            for network in self.learner.networks
             for parameter in network.parameters()
         )
 

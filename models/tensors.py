@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ class Tensors:
     hr: Tensor  # [n, C, s*p, s*p], 0 where not valid
     valid: Tensor  # [n, 1, s*p, s*p], 1 or 0
     shift: tuple[int, int]
+    lr_valid: Tensor | None = None  # [n, 1, p, p], 1 or 0, where LR is of other ground than HR
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Tensors:
@@ -38,6 +39,7 @@ class Tensors:
             hr=moved(batch.hr).div_(batch.data_range),
             valid=moved(batch.valid),
             shift=batch.shift,
+            lr_valid=None if batch.lr_valid is None else moved(batch.lr_valid),
         )
 
     def for_discriminator(self, images: Tensor) -> Tensor:
@@ -53,10 +55,14 @@ class Tensors:
         """The mini-batch in equal parts."""
         if count == 1:
             return [self]
-        parts = (getattr(self, item.name).chunk(count) for item in fields(self)[:3])
+        images: dict[str, Any] = {
+            item.name: of.chunk(count)
+            for item in fields(self)
+            if isinstance(of := getattr(self, item.name), Tensor)
+        }
         return [
-            Tensors(lr=lr, hr=hr, valid=valid, shift=self.shift)
-            for lr, hr, valid in zip(*parts, strict=True)
+            replace(self, **{name: parts[place] for name, parts in images.items()})
+            for place in range(count)
         ]
 
     def coarser(self, factor: int) -> Tensors:
@@ -65,4 +71,4 @@ class Tensors:
             return self
         pool = nn.functional.avg_pool2d
         valid = (pool(self.valid, factor) == 1).float()
-        return Tensors(lr=self.lr, hr=pool(self.hr, factor) * valid, valid=valid, shift=self.shift)
+        return replace(self, hr=pool(self.hr, factor) * valid, valid=valid)

@@ -1,0 +1,123 @@
+"""What the training loop asks of whoever knows the networks of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from models.balance import Balance
+from models.config import TrainConfig
+from models.config_networks import DiscriminatorConfig
+from models.data import PairSpec
+from models.degrader import Degrader
+from models.discriminators.base import Discriminator
+from models.discriminators.registry import build_discriminator
+from models.distributed import Ranks
+from models.ema import EMA
+from models.generators.base import Generator
+from models.generators.registry import build_generator
+from models.player import Metrics
+from models.step import Growth, Learner
+from models.tensors import Tensors
+from models.unpaired import UnpairedLearner
+
+
+class Strategy(Protocol):
+    """Networks with their optimisers, and the updates of a task."""
+
+    generator: Generator
+    ema: EMA[Generator]
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """All that learn."""
+
+    @property
+    def balance(self) -> Balance:
+        """What steers the discriminator's learning rate."""
+
+    def start_as(self, exported: Generator) -> None:
+        """Let the generator and its mean begin as one that is trained."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+
+    def content_step(self, batch: Tensors, growth: Growth | None = None) -> Metrics:
+        """Update of the generator without a game."""
+
+    def discriminator_step(self, batch: Tensors) -> Metrics:
+        """Update of who judges."""
+
+    def generator_step(self, batch: Tensors, adversarial_weight: float) -> Metrics:
+        """Update of the generator in the game."""
+
+    def set_rates(self, generator: float, discriminator: float) -> None:
+        """Learning rates of the next updates."""
+
+    def check_up(self, batch: Tensors) -> Metrics:
+        """What health is judged by, beside what each update tells."""
+
+
+def build_strategy(
+    config: TrainConfig,
+    spec: PairSpec,
+    statistics: tuple[npt.NDArray[np.float32], float],
+    here: Ranks,
+    dtype: torch.dtype,
+) -> Strategy:
+    """Networks and optimisers of the task; the same on every rank, because the seed is.
+
+    Parameters
+    ----------
+    statistics : (array, float)
+        Of the imagery; see `models.data.band_statistics`.
+    """
+    bands = len(spec.bands)
+    generator = build_generator(config.generator, bands=bands, scale=spec.scale)
+    if config.growing_share:
+        generator.prepare_to_grow()
+    judge = build_discriminator(config.discriminator, bands=bands)
+    if config.task == "paired":
+        _settle((generator, judge), statistics, here)
+        _compile(config, here, generator, judge)
+        return Learner(generator, judge, config, here, dtype)
+    cycle = config.cycle
+    degrader = Degrader(bands=bands, scale=spec.scale, channels=cycle.channels, blocks=cycle.blocks)
+    coarse = build_discriminator(
+        DiscriminatorConfig(
+            name="patchgan", channels=config.discriminator.channels, stages=cycle.stages
+        ),
+        bands=bands,
+    )
+    _settle((generator, degrader, judge, coarse), statistics, here)
+    _compile(config, here, generator, judge)
+    return UnpairedLearner(generator, degrader, judge, coarse, config, here, dtype)
+
+
+def _settle(
+    networks: tuple[Generator | Discriminator | Degrader, ...],
+    statistics: tuple[npt.NDArray[np.float32], float],
+    here: Ranks,
+) -> None:
+    """Give them their constants and bring them to where they work."""
+    mean, spread = statistics
+    for network in networks:
+        network.standardise.set(torch.from_numpy(mean), spread)
+        network.to(here.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs forget this overload
+
+
+def _compile(
+    config: TrainConfig, here: Ranks, generator: Generator, discriminator: Discriminator
+) -> None:
+    if config.compile == "on" or (config.compile == "auto" and here.device.type == "cuda"):
+        generator.compile()
+        if not (config.r1 or config.r2 or config.unroll_steps):
+            discriminator.compile()  # what is compiled cannot be differentiated twice
