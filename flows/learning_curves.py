@@ -16,6 +16,8 @@ _PANELS = (
         (
             ("train/content_loss", "generator", "C0"),
             ("train/bicubic_loss", "bicubic", "0.6"),
+            ("train/loss_cycle_hr", "HR to LR and back", "C1"),
+            ("train/loss_cycle_lr", "LR to HR and back", "C4"),
         ),
     ),
     (

@@ -112,6 +112,7 @@ def _training(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str
         "| setting | value |",
         "|---|---|",
         *_begun(job.get("start")),
+        *_apart(config),
         f"| generator updates, content | {clock.get('content_steps', 'unknown')} |",
         f"| generator updates, adversarial | {clock.get('adversarial_steps', 'unknown')} |",
         f"| exported state | of update {told.get('selected_step', 'unknown')}"
@@ -125,6 +126,17 @@ def _training(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str
         f"{escape_markdown(code.get('mlflow.source.git.commit', 'unknown')[:12])} |",
         "",
         "All settings: `generator.json`.",
+    ]
+
+
+def _apart(config: Mapping[str, Any]) -> list[str]:
+    """That it was shown no image with its partner, if so."""
+    if config.get("task") != "unpaired":
+        return []
+    cycle = config["cycle"]
+    return [
+        "| learned from | LR and HR images without partners, each in an order of its own: there "
+        f"and back at weight {cycle['cycle']:g}, identity at {cycle['identity']:g} |"
     ]
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.cached_pairs import CachedPairs
 from models.checkpoint import load_newest, restore, save_checkpoint
 from models.clock import Clock, growth_at, settings_at
 from models.config import TrainConfig
 from models.data import (
     BatchMaker,
-    CachedPairs,
     PairSource,
     PairSpec,
     band_statistics,

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.cached_pairs import CachedPairs
 from models.data import (
     Batch,
     BatchMaker,
-    CachedPairs,
     ListedPairs,
     Pair,
     PairLike,

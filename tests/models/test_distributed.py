@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,11 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def launch(pairs: Path, folder: Path, *, ranks: int) -> None:
+def launch(pairs: Path, folder: Path, *, ranks: int, config: TrainConfig = CONFIG) -> None:
     start = [sys.executable]
     if ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command = [*start, str(WORKER), str(pairs), str(folder), json.dumps(CONFIG.to_dict())]
+    command = [*start, str(WORKER), str(pairs), str(folder), json.dumps(config.to_dict())]
     project = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         command,
@@ -85,6 +86,17 @@ def test_two_ranks_are_one_rank_on_the_same_total_batch(pairs: Path, tmp_path: P
     assert cards[0].training["clock"]["images"] == cards[1].training["clock"]["images"]
     scores = [card.training["validation"]["mae"] for card in cards]
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_without_partners(pairs: Path, tmp_path: Path) -> None:
+    """Noise is drawn on each rank, so it is no run that one rank would do."""
+    config = replace(CONFIG, task="unpaired", objective="least_squares")
+    launch(pairs, tmp_path, ranks=2, config=config)
+    card = load_card(tmp_path / "generator")
+    assert card.training["ranks"] == 2
+    assert card.training["stopped_by"] == "steps"
+    assert np.isfinite(card.training["validation"]["mae"])
 
 
 def test_alone_without_torchrun() -> None:
