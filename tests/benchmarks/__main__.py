@@ -32,6 +32,7 @@ BENCHMARKS = (
     "content",
     "adversarial",
     "combos",
+    "unpaired",
     "renewal",
     "training_speed",
     "region_speed",
