@@ -20,6 +20,7 @@ from models.config_networks import (
     GeneratorConfig,
     LossConfig,
 )
+from models.config_unpaired import CycleConfig
 from tests.docs.docstrings import commented_dicts, parameters_of, summary_of
 from tests.docs.markdown import GENERATED, cell, kind_of, table, told_default
 
@@ -73,6 +74,7 @@ def _training() -> Iterator[str]:
         "generator": GeneratorConfig,
         "discriminator": DiscriminatorConfig,
         "losses": LossConfig,
+        "cycle": CycleConfig,
         "balance_networks": BalanceConfig,
         "health": HealthConfig,
     }

@@ -16,6 +16,7 @@ PAGES = tuple(
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# ([\w-]+\.toml)\b")
 _INLINE = re.compile(r"`(skyscale\s[^`]+)`")
 _SHELLS = ("sh", "bash", "console")
 _COMMENT = re.compile(r"(^|\s)#.*$")
@@ -57,6 +58,14 @@ def commands_of(page: str) -> list[Command]:
     for mention in _INLINE.findall(_FENCE.sub("", text)):
         found += [_command(page, words, fenced=False) for words in _split(mention)]
     return found
+
+
+def toml_files_of(page: str) -> dict[str, str]:
+    """The TOML files that a page shows, by the name that stands in their first line."""
+    blocks = (
+        block for language, block in _FENCE.findall((ROOT / page).read_text()) if language == "toml"
+    )
+    return {match[1]: block for block in blocks if (match := _FILE.match(block))}
 
 
 def _command(page: str, words: list[str], *, fenced: bool) -> Command:

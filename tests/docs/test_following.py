@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from geo.catalog.sources import read_scenes
 from tests.docs.not_run import reason_not_to_run
-from tests.docs.shell import PAGES, commands_of
+from tests.docs.shell import PAGES, commands_of, toml_files_of
 from tests.servers.stac_server import StacServer
 
 pytestmark = pytest.mark.slow
@@ -126,6 +126,8 @@ def test_the_guide_of_the_pair_store(reader: Reader) -> None:
 def test_the_guide_of_training(reader: Reader) -> None:
     (reader.folder / "other.toml").write_text("psnr_cost_db = 0.4\n")
     (reader.folder / "big.toml").write_text("batch_size = 8\n")
+    for name, text in toml_files_of("docs/guides/training.md").items():
+        (reader.folder / name).write_text(text)
     reader.own = {"7c0f...": last_run()}
     # New trainings are only made ready: the README's was a whole one.
     short = {"skyscale train --store my-store --resume": (), "skyscale train": ("--prepare",)}
