@@ -53,10 +53,11 @@ def run(write: Callable[[str], None]) -> None:
 
 
 def _part(source: Path, path: Path, window: Window, *, crop: bool = False) -> None:
-    """A scene of brighter pixels that ends with a window, or is empty beyond it."""
+    """A scene, brighter than any before, that ends with a window, or is empty beyond it."""
+    brighter = 7 * int(path.stem[-2:])
     with rasterio.open(source) as dataset:
         profile = dataset.profile
-        pixels = dataset.read(window=window) + 7
+        pixels = dataset.read(window=window) + brighter
         names = dataset.descriptions
     if crop:
         profile |= {"height": window.height, "width": window.width}
