@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from models.balance import Balance
 from models.config import TrainConfig
-from models.content_losses import build_losses, lattice
+from models.content import Content
+from models.content_losses import lattice
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
-from models.diversity import diversity
 from models.ema import EMA
 from models.generators.base import Generator
 from models.player import LossOf, Metrics, Player, autocast
@@ -52,9 +52,7 @@ class Learner:
         self._config = config
         self._ranks = ranks
         self._dtype = dtype
-        self._losses = build_losses(config.losses, scale=generator.scale, bands=generator.bands).to(
-            ranks.device
-        )
+        self._content = Content(config.losses, generator, ranks.device)
         # The wrapped ones average gradients over ranks; they share weights with the bare ones.
         self._player = Player(
             "generator",
@@ -122,7 +120,7 @@ class Learner:
             with self._autocast():
                 sr = self._player.wrapped(piece.lr, growth)  # [n, C, s*p, s*p]
             level = growth[0] if growth else self.generator.scale
-            return self._content(sr, piece.coarser(self.generator.scale // level))
+            return self._content_loss(sr, piece.coarser(self.generator.scale // level))
 
         return self._update_generator(batch, loss_of)
 
@@ -149,36 +147,19 @@ class Learner:
 
     @torch.no_grad()
     def check_up(self, batch: Tensors) -> Metrics:
-        """What health is judged by, beside what each update tells.
-
-        Returns
-        -------
-        dict
-            ``bicubic_loss``, the content loss of bicubic upsampling, and ``diversity``, the
-            variety of what is drawn for a mini-batch against that of what is real.
-        """
+        """What health is judged by; see `Content.check_up`."""
         with self._autocast():
             sr = self.generator(batch.lr)
-        base = self.generator.base(batch.lr)
-        return {
-            "bicubic_loss": self._content(base, batch)[1]["content_loss"],
-            "diversity": torch.tensor(
-                diversity(sr, batch.hr, base, batch.valid, scale=self.generator.scale),
-                device=base.device,
-            ),
-        }
+        return self._content.check_up(sr, batch.hr, batch.valid, batch.lr)
 
-    def _content(self, sr: Tensor, batch: Tensors) -> tuple[Tensor, Metrics]:
-        spread = self.generator.standardise.spread
-        loss, parts = self._losses(sr, batch.hr, batch.valid, batch.lr, spread)
-        told = {f"loss_{name}": part.detach() for name, part in parts.items()}
-        return loss, {"content_loss": loss.detach(), **(told if len(told) > 1 else {})}
+    def _content_loss(self, sr: Tensor, batch: Tensors) -> tuple[Tensor, Metrics]:
+        return self._content.loss(sr, batch.hr, batch.valid, batch.lr)
 
     def _generator_loss(self, batch: Tensors, weight: float) -> tuple[Tensor, Metrics]:
         weights = self._config.losses
         with self._autocast():
             sr = self._player.wrapped(batch.lr, None)  # [n, C, s*p, s*p]
-        loss, metrics = self._content(sr, batch)
+        loss, metrics = self._content_loss(sr, batch)
         answer = self._referee.answer(self._shown(sr, batch), matching=weights.feature_matching > 0)
         loss = loss + weight * answer.adversarial
         metrics["adversarial_loss"] = answer.adversarial.detach()

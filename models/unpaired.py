@@ -11,12 +11,12 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from models.balance import Balance
 from models.config import TrainConfig
-from models.content_losses import build_losses, lattice
+from models.content import Content
+from models.content_losses import lattice
 from models.cycle_losses import distance, whole_cells
 from models.degrader import Degrader
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
-from models.diversity import diversity
 from models.ema import EMA
 from models.errors import ConfigError
 from models.generators.base import Generator
@@ -68,9 +68,7 @@ class UnpairedLearner:
         self._config = config
         self._ranks = ranks
         self._dtype = dtype
-        self._losses = build_losses(config.losses, scale=generator.scale, bands=generator.bands).to(
-            ranks.device
-        )
+        self._content = Content(config.losses, generator, ranks.device)
         both = _ThereAndBack(generator, degrader)
         self._player = Player(
             "generator",
@@ -166,18 +164,11 @@ class UnpairedLearner:
 
     @torch.no_grad()
     def check_up(self, batch: Tensors) -> Metrics:
-        """What health is judged by; see `models.step.Learner.check_up`. Of HR images' means."""
+        """What health is judged by, of HR images' means; see `Content.check_up`."""
         lr = avg_pool2d(self._filled(batch), self.generator.scale)
         with self._autocast():
             sr = self.generator(lr)
-        base = self.generator.base(lr)
-        return {
-            "bicubic_loss": self._content(base, batch, lr)[1]["content_loss"],
-            "diversity": torch.tensor(
-                diversity(sr, batch.hr, base, batch.valid, scale=self.generator.scale),
-                device=base.device,
-            ),
-        }
+        return self._content.check_up(sr, batch.hr, batch.valid, lr)
 
     def _identity(self, batch: Tensors) -> tuple[Tensor, Metrics]:
         """What is of the other side already is to stay what it is."""
@@ -190,7 +181,7 @@ class UnpairedLearner:
     def _identity_losses(
         self, batch: Tensors, mean: Tensor, sr: Tensor, lr: Tensor
     ) -> tuple[Tensor, Metrics]:
-        loss, metrics = self._content(sr, batch, mean)
+        loss, metrics = self._content.loss(sr, batch.hr, batch.valid, mean)
         of_lr = distance(lr, batch.lr, _lr_valid(batch), self.generator.standardise.spread)
         return loss + of_lr, {**metrics, "loss_identity_lr": of_lr.detach()}
 
@@ -223,12 +214,6 @@ class UnpairedLearner:
             "loss_cycle_lr": cycle_lr.detach(),
             "loss_cycle_hr": cycle_hr.detach(),
         }
-
-    def _content(self, sr: Tensor, batch: Tensors, lr: Tensor) -> tuple[Tensor, Metrics]:
-        spread = self.generator.standardise.spread
-        loss, parts = self._losses(sr, batch.hr, batch.valid, lr, spread)
-        told = {f"loss_{name}": part.detach() for name, part in parts.items()}
-        return loss, {"content_loss": loss.detach(), **(told if len(told) > 1 else {})}
 
     def _filled(self, batch: Tensors) -> Tensor:
         """HR images with the mean of the imagery where they are not valid: no edge to be seen."""

@@ -109,6 +109,13 @@ def test_names_of_catalogues_stay_text(name: str) -> None:
     assert row.replace("\\|", "").count("|") == 5
 
 
+def test_it_says_when_no_image_was_shown_with_its_partner() -> None:
+    job = copy.deepcopy(JOB)
+    assert "without partners" not in write_card(job, EVALUATION)
+    job["config"] = TrainConfig(task="unpaired", objective="least_squares").to_dict()
+    assert "without partners, each in an order of its own" in write_card(job, EVALUATION)
+
+
 @pytest.mark.parametrize("text", ["<script>", "[x](y)", "a|b", "`a`", "# a\nb", "![p](http://x)"])
 def test_signs_are_escaped(text: str) -> None:
     escaped = escape_markdown(text)

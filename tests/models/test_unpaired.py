@@ -194,6 +194,18 @@ def test_what_is_not_valid_on_either_side_changes_nothing() -> None:
     assert torch.equal(first, one._both_losses(other, 0.5)[0])
 
 
+def test_both_running_means_follow_their_networks() -> None:
+    one = learner(trained=True)
+    before = [
+        [p.clone() for p in mean.network.parameters()] for mean in (one.ema, one.degrader_ema)
+    ]
+    one.generator_step(batch(), 0.5)
+    for mean, was in zip((one.ema, one.degrader_ema), before, strict=True):
+        now = list(mean.network.parameters())
+        assert any(not torch.equal(a, b) for a, b in zip(was, now, strict=True))
+        assert mean.updates == 1
+
+
 def test_a_pool_gives_back_what_it_was_given_half_of_the_time() -> None:
     torch.manual_seed(0)
     pool = ImagePool(3)
