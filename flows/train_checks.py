@@ -38,6 +38,13 @@ def check_machines(*, nproc: int, nnodes: int, rendezvous: str | None, joins: bo
         )
 
 
+# Blocks are those of UTM: chips of another grid never lie whole in a block of their own size.
+HELD_OUT_GROUND = (
+    "with a smaller --split-block, which gives small regions held-out ground (at least 2 where "
+    "scenes are not in UTM)"
+)
+
+
 def check_pairs(store: str, splits: Mapping[str, int], config: TrainConfig, *, world: int) -> None:
     """Refuse too few pairs, and mini-batches that cannot be shared.
 
@@ -56,7 +63,7 @@ def check_pairs(store: str, splits: Mapping[str, int], config: TrainConfig, *, w
         if not splits.get(split):
             raise FlowError(
                 f"{store}: no {name} pairs (splits: {dict(splits) or 'none'}); ingest more ground, "
-                "or with a smaller --split-block, which gives small regions held-out ground"
+                f"or {HELD_OUT_GROUND}"
             )
     if splits["train"] < config.batch_size:
         raise FlowError(

@@ -15,7 +15,13 @@ from flows.code_version import code_tags
 from flows.console import say
 from flows.errors import FlowError, UsageError
 from flows.forms import form
-from flows.train_checks import check_devices, check_machines, check_networks, check_pairs
+from flows.train_checks import (
+    HELD_OUT_GROUND,
+    check_devices,
+    check_machines,
+    check_networks,
+    check_pairs,
+)
 from flows.train_folder import RunFolder, write_text_whole
 from flows.train_start import Beginning, check_start, find_start, keep_start, pair_spec
 from flows.work_key import work_key
@@ -203,10 +209,7 @@ def _check(
     if not config.prepare:  # others train what is only prepared here
         check_devices(settings, config.nproc)
     if not splits.get("test"):
-        say(
-            "train: no test pairs, so no test scores; a smaller --split-block at ingest gives "
-            "small regions held-out ground"
-        )
+        say(f"train: no test pairs, so no test scores; ingest into a new store {HELD_OUT_GROUND}")
 
 
 def _begin(

@@ -204,3 +204,20 @@ def test_bounds_that_are_none_are_named(bounds: tuple[float, float, float, float
 def test_rules_that_make_no_sense_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="wanted"):
         SplitRule(**values)
+
+
+def test_chips_of_another_grid_than_utm_need_blocks_of_two_chips() -> None:
+    """What training advises where there is no held-out ground."""
+    from odc.geo.geom import box
+
+    side = 10.0  # of a chip, in units of EPSG:3857; near the equator about a metre each
+    west, north = 4_370_003.0, -688_007.0
+    steps = [(col * side / 2, row * side / 2) for row in range(31) for col in range(31)]
+    chips = [(west + x, north - y - side, west + x + side, north - y) for x, y in steps]
+    across = box(*chips[480], "EPSG:3857").to_crs("EPSG:32737").boundingbox
+    ground = max(across.span_x, across.span_y)
+    found = [
+        set(SplitRule(block_m=count * ground, buffer_m=0).splits_of(chips, "EPSG:3857"))
+        for count in (0.999, 2)
+    ]
+    assert found == [{"train", "buffer"}, {"train", "val", "test", "buffer"}]
