@@ -193,7 +193,7 @@ def _tell_unread(batches: Iterable[list[dict[str, Any]]]) -> None:
 
 def closing(result: Mapping[str, Any]) -> str:
     """What a report ends with, in a line."""
-    done = f"{result['tiles_all']} tiles, {result['tiles']} against a reference"
+    done = f"{result['tiles_all']} tiles, {result['tiles']} in the figures"
     if result["gain_db"] is not None:
         done += f", gain {result['gain_db']:+.2f} dB"
     refused = len(result["references_refused"])

@@ -12,6 +12,7 @@ import requests
 
 from flows import stage as module
 from flows.errors import FlowError
+from flows.report_work import closing
 from flows.stage import masked, stage
 from flows.transient import is_transient
 from geo.errors import SourceError
@@ -110,3 +111,11 @@ def test_tracebacks_that_prefect_logs_are_masked(
         logger.removeHandler(caplog.handler)
     assert caplog.text.count(HIDDEN) >= 3
     assert "hunter2" not in caplog.text
+
+
+def test_a_report_ends_with_how_many_tiles_its_figures_are_of() -> None:
+    """Held-out ones where there are some: the others have a reference as well."""
+    result = {"tiles_all": 961, "tiles": 31, "gain_db": 1.67, "tiles_unread": 0}
+    assert closing({**result, "references_refused": []}) == (
+        "961 tiles, 31 in the figures, gain +1.67 dB; refused: 0 references, 0 unreadable tiles"
+    )
