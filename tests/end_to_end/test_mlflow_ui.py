@@ -70,8 +70,8 @@ def train(folder: Path, world: Any) -> str:
                 world.lr, world.true_hr, world.true_hr, world.true_hr[0] > 0, bands=BANDS
             )
             logger.picture(f"samples/place0/step{step:06d}.png", strip, step)
-    run.generator.mkdir()
-    (run.generator / "generator.json").write_text("{}")
+    run.product.mkdir()
+    (run.product / "generator.json").write_text("{}")
     told = {"selected_step": 30, "weights_sha256": "0" * 64}
     evaluation = {"parameters": 1234, "training": told, "val": SCORES, "test": SCORES}
     run.evaluation.write_text(json.dumps(evaluation))
