@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from models.config_checks import at_least, not_negative, positive
 
-PRODUCTS = {"paired": "generator", "unpaired": "generator"}
+PRODUCTS = {
+    "paired": "generator",
+    "unpaired": "generator",
+    "dcgan": "chips",
+    "vae": "chips",
+}
 """What each task makes."""
 
 TASKS = tuple(PRODUCTS)

@@ -88,12 +88,13 @@ class Run:
         self._listener = listener
         self._watch = Watch(config.health)
         self._dtype = pick_dtype(config.precision, here.device)
+        self._patch = min(config.patch_lr, *chip)
         self._make = BatchMaker(
             self._train_pairs,
             spec,
             batch_size=config.batch_size,
             chip_lr=chip,
-            patch_lr=min(config.patch_lr, *chip),
+            patch_lr=self._patch,
             seed=config.seed,
             weights=weights,
             rank=here.rank,
@@ -185,7 +186,9 @@ class Run:
 
     def _build(self) -> Strategy:
         statistics = band_statistics(self._train_pairs, self.spec)
-        return build_strategy(self.config, self.spec, statistics, self.here, self._dtype)
+        return build_strategy(
+            self.config, self.spec, statistics, self.here, self._dtype, self._patch
+        )
 
     def _train(self, batches: Prefetcher, stop: Callable[[], bool]) -> Sickness | None:
         """Steps until the end, a request to stop, or sickness."""

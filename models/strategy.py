@@ -11,9 +11,13 @@ import torch
 from torch import nn
 
 from models.balance import Balance
+from models.chip_networks import Autoencoder, ChipEncoder, ChipGenerator
+from models.chips import build_chips
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig
+from models.config_unpaired import PRODUCTS
 from models.data import PairSpec
+from models.dcgan import DCGANLearner
 from models.degrader import Degrader
 from models.discriminators.base import Discriminator
 from models.discriminators.registry import build_discriminator
@@ -25,6 +29,7 @@ from models.product import Product
 from models.step import Growth, Learner
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
+from models.vae import VAELearner
 
 
 class Strategy(Protocol):
@@ -76,6 +81,7 @@ def build_strategy(
     statistics: tuple[npt.NDArray[np.float32], float],
     here: Ranks,
     dtype: torch.dtype,
+    patch_lr: int | None = None,
 ) -> Strategy:
     """Networks and optimisers of the task; the same on every rank, because the seed is.
 
@@ -83,8 +89,20 @@ def build_strategy(
     ----------
     statistics : (array, float)
         Of the imagery; see `models.data.band_statistics`.
+    patch_lr : int, optional
+        Of the crops, where chips are smaller than `config` says.
     """
     bands = len(spec.bands)
+    if PRODUCTS[config.task] == "chips":
+        side = spec.scale * (patch_lr or config.patch_lr)
+        network = build_chips(config.task, bands=bands, side=side, config=config.chips)
+        if isinstance(network, Autoencoder):
+            network.to(here.device)
+            _settle((network.encoder, network.decoder), statistics, here)
+            return VAELearner(network, config, here, dtype)
+        judge = build_discriminator(config.discriminator, bands=bands)
+        _settle((network, judge), statistics, here)
+        return DCGANLearner(network, judge, config, here, dtype)
     generator = build_generator(config.generator, bands=bands, scale=spec.scale)
     if config.growing_share:
         generator.prepare_to_grow()
@@ -107,7 +125,7 @@ def build_strategy(
 
 
 def _settle(
-    networks: tuple[Generator | Discriminator | Degrader, ...],
+    networks: tuple[Generator | Discriminator | Degrader | ChipGenerator | ChipEncoder, ...],
     statistics: tuple[npt.NDArray[np.float32], float],
     here: Ranks,
 ) -> None:
