@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.errors import FlowError, UsageError
 from geo.pairstore.config import StoreConfig
 from models.config import TrainConfig
+from models.config_unpaired import PRODUCTS
 from models.errors import ConfigError
 
 
@@ -92,6 +93,7 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
     """
     import torch
 
+    from models.chips import build_chips
     from models.content_losses import build_losses
     from models.discriminators.registry import build_discriminator
 
@@ -103,6 +105,8 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
     lr = torch.zeros(1, bands, side, side)
     hr = torch.zeros(1, bands, side * scale, side * scale)
     try:
+        if PRODUCTS[config.task] == "chips":
+            build_chips(config.task, bands=bands, side=side * scale, config=config.chips)
         with torch.inference_mode():
             build_losses(config.losses, scale=scale, bands=bands)(hr, hr, hr[:, :1], lr)
             if config.adversarial_steps:

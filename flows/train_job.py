@@ -23,9 +23,11 @@ from flows.train_checks import (
     check_pairs,
 )
 from flows.train_folder import RunFolder, write_text_whole
+from flows.train_kinds import kind_of
 from flows.train_start import Beginning, check_start, find_start, keep_start, pair_spec
 from flows.work_key import work_key
 from models.config import TrainConfig
+from models.config_unpaired import PRODUCTS
 from models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -129,12 +131,13 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
     summary = store.summary(store.tags.resolve(config.store_version))
     start = None if config.start_from is None else find_start(config.start_from)
     settings = read_settings(config, summary["splits"].get("train", 0), start)
-    _check(config, settings, store, summary["splits"])
+    splits = kind_of(settings).splits(summary, settings)
+    _check(config, settings, store, splits)
     if start is not None:
         check_start(start, settings, pair_spec(store.config))
         say(f"train: going on from {start.name}, weights {start.card.weights_sha256[:12]}")
     tracking.check_reachable()
-    return _begin(config, settings, store, summary, start)
+    return _begin(config, settings, store, {**summary, "splits": splits}, start)
 
 
 def begun_before(config: TrainFlowConfig) -> str | None:
@@ -165,6 +168,11 @@ def read_settings(
         If the file cannot be read or a setting cannot be.
     """
     values = _given(config)
+    if start is not None and PRODUCTS.get(task := values.get("task", "paired")) == "chips":
+        raise UsageError(
+            f"--start-from {start.source.uri}: it is a generator, and the task {task} draws chips "
+            "of noise, from scratch: leave it out"
+        )
     settings = _settings(values if start is None else start.fill(values))
     most = {
         name: -(-epochs * pairs // settings.batch_size)
@@ -223,8 +231,9 @@ def _begin(
     splits, code = summary["splits"], code_tags()
     begun = None if start is None else start.to_dict()
     champion, work = _champion(), work_key("train", config)
+    made = settings.generator.name if kind_of(settings).product == "generator" else settings.task
     run_id = tracking.start_run(
-        f"train {settings.generator.name}, {store.place.name}@{summary['version']}",
+        f"train {made}, {store.place.name}@{summary['version']}",
         tags={
             "stage": "train",
             "store": store.url,
@@ -294,10 +303,10 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     if not folder.job.exists():
         raise FlowError(f"{folder.job}: no such run to go on with; --out says where runs are kept")
     job: dict[str, Any] = json.loads(folder.job.read_text())
-    splits = _same_data(config, job, store)
+    summary = _same_data(config, job, store)
     given = _given(config)
     settings = _settings(_merged(job["config"], given))
-    _check(config, settings, store, splits)
+    _check(config, settings, store, kind_of(settings).splits(summary, settings))
     changed = _changes(job["config"], settings.to_dict())
     job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
     write_text_whole(folder.job, json.dumps(job, indent=2))
@@ -314,8 +323,8 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     return job
 
 
-def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, int]:
-    """Refuse pairs that the run was not trained on; returns its splits."""
+def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, Any]:
+    """Refuse pairs that the run was not trained on; returns what the store holds."""
     run, was = job["run_id"], job.get("data")
     if was is not None:
         now = {"scale": store.config.scale, "bands": list(store.config.bands)}
@@ -339,7 +348,7 @@ def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore
             f"version {job['store_version']} of {config.store} holds other pairs than run {run} "
             f"was trained on: give its own store, {job['store']}, or start a new run"
         )
-    return dict(summary["splits"])
+    return summary
 
 
 def _plain(value: Any) -> str:

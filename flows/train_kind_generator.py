@@ -23,12 +23,17 @@ class GeneratorKind:
     product = "generator"
     model_name = registry.MODEL_NAME
     next_step = "skyscale upscale SCENE OUT.tif --model {model}"
+    shows = "satellite, bicubic, generator, aerial"
 
     def spec(self, store: StoreConfig) -> PairSpec:
         """What all pairs of a store have in common."""
         from flows.train_start import pair_spec
 
         return pair_spec(store)
+
+    def splits(self, summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]:
+        """All that there are."""
+        return dict(summary["splits"])
 
     def pairs(self, store: PairStore, split: str, version: int, config: TrainConfig) -> PairReader:
         """Pairs as they are stored."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from models.chip_networks import Autoencoder, ChipGenerator
-from models.chip_scores import compare_chips, largest_step
+from models.chip_scores import compare_chips, largest_step, nearest_distances
 from models.chips import DN, NAME, Chips, ChipsCard, read_chips, save_chips
 from models.config import TrainConfig
-from models.data import PairSource, PairSpec
+from models.data import PairSource, PairSpec, evenly_spaced
 from models.evaluate import Evaluation, Score
 from models.product import Origin
 
@@ -121,3 +121,36 @@ def mean_dn(chips: Chips, spec: PairSpec) -> DN:
     """Mean of the imagery, [C], DN."""
     mean = chips.generator.standardise.mean.flatten().cpu().numpy()
     return np.asarray(mean * spec.data_range, np.float32)
+
+
+def judge_chips(
+    chips: Chips, pairs: PairSource, training: PairSource, spec: PairSpec, *, walk: int
+) -> dict[str, float]:
+    """`evaluate_chips`, and beside it the same of real chips, and of what is learned by heart.
+
+    Parameters
+    ----------
+    pairs : PairSource
+        Of ground that it was not trained on.
+    training : PairSource
+        Of all that it was trained on.
+
+    Returns
+    -------
+    dict
+        Scores of `evaluate_chips`; those of `compare_chips` of as many training chips (``real_``);
+        ``nearest`` and ``real_nearest``, the median distance from a drawn, and from a held-out
+        chip, to the nearest training chip (see `nearest_distances`).
+    """
+    side, mean = chips.generator.side, mean_dn(chips, spec)
+    real, _ = read_chips(pairs, spec, side=side, mean=mean)
+    known, _ = read_chips(training, spec, side=side, mean=mean)
+    drawn = chips.draw(max(_LEAST, len(real)))
+    places = evenly_spaced(len(known), len(drawn))
+    beside = compare_chips(known[places], real, chips.spread)
+    return {
+        **evaluate_chips(chips, pairs, spec, walk=walk).scores,
+        **{f"real_{name}": value for name, value in beside.items()},
+        "nearest": float(np.median(nearest_distances(drawn, known, chips.spread))),
+        "real_nearest": float(np.median(nearest_distances(real, known, chips.spread))),
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -83,9 +81,7 @@ def largest_step(walk: Chips) -> float:
     return float(steps.max() / steps.mean()) if steps.mean() > 0 else 1.0
 
 
-def nearest_distances(
-    chips: Chips, others: Iterable[Chips], spread: float
-) -> npt.NDArray[np.float64]:
+def nearest_distances(chips: Chips, others: Chips, spread: float) -> npt.NDArray[np.float64]:
     """Distance of each chip to the nearest of others, turned and mirrored too, in spreads, [n].
 
     Chips learned by heart are far nearer to those that were learned from than chips of other
@@ -93,17 +89,13 @@ def nearest_distances(
 
     Parameters
     ----------
-    chips : array
-    others : iterable of array
-        A few at a time.
+    chips, others : array
     """
-    mine = _reduced(chips)
+    mine, theirs = _reduced(chips), _reduced(others)
     nearest = np.full(len(chips), np.inf)
-    for some in others:
-        small = _reduced(some)
-        for turned in (np.rot90(small, turns, axes=(2, 3)) for turns in range(4)):
-            for seen in (turned, turned[..., ::-1]):
-                nearest = np.minimum(nearest, distances_between(mine, seen).min(axis=1))
+    for turned in (np.rot90(theirs, turns, axes=(2, 3)) for turns in range(4)):
+        for seen in (turned, turned[..., ::-1]):
+            nearest = np.minimum(nearest, distances_between(mine, seen).min(axis=1))
     return nearest / spread
 
 

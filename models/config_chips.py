@@ -63,7 +63,7 @@ def halvings_of(side: int) -> int:
     """
     halvings = max(0, (side // _SMALLEST).bit_length() - 1)
     if halvings == 0 or side % (1 << halvings):
-        fitting = sorted(sides(2 * side), key=lambda found: abs(found - side))[:2]
+        fitting = sorted(sides(max(2 * side, 16)), key=lambda found: abs(found - side))[:2]
         raise ConfigError(
             f"chips of {side} HR pixels cannot be drawn by doubling planes of "
             f"{_SMALLEST} to {_LARGEST}: choose patch_lr so that patch_lr times the scale is "
@@ -77,6 +77,6 @@ def sides(most: int) -> Iterator[int]:
     """Sides of chips that can be drawn."""
     for first in range(_SMALLEST, _LARGEST + 1):
         side = 2 * first
-        while side <= max(most, 2 * _SMALLEST):
+        while side <= most:
             yield side
             side *= 2
