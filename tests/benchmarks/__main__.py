@@ -33,6 +33,7 @@ BENCHMARKS = (
     "adversarial",
     "combos",
     "unpaired",
+    "rare",
     "renewal",
     "training_speed",
     "region_speed",

@@ -162,7 +162,7 @@ def test_from_store_to_registry_without_a_champion(
     version = client.get_model_version("skyscale-chips", "1")
     assert "test_spectrum_db" in version.tags
     assert "promotion" not in version.tags
-    assert client.get_registered_model("skyscale-chips").aliases == {"challenger": "1"}
+    assert list(client.get_registered_model("skyscale-chips").aliases) == ["challenger"]
     assert not client.search_registered_models("name = 'skyscale-generator'")
     assert "dB of spectrum" in version.description
     pictures = client.list_artifacts(result["run_id"], "samples")
