@@ -111,10 +111,10 @@ def run(write: Write) -> None:
             "and VAE's": (drawn["vae"], 0.0),
             "and new true ones": (again, 0.0),
         }
-        errors = {
-            label: sum(_errors(training, pairs, balance, seed, held, next(fresh)) for seed in SEEDS)
-            for label, (pairs, balance) in added.items()
-        }
+        errors = {}
+        for label, (pairs, balance) in added.items():
+            found = [_errors(training, pairs, balance, seed, held, next(fresh)) for seed in SEEDS]
+            errors[label] = np.sum(found, axis=0)
     _compare(write, errors, held)
 
 
@@ -242,9 +242,8 @@ def _region(seed: int) -> tuple[tuple[Pair, str | None, tuple[int, int, int]], .
 def _seen(chips: Image, *, seed: int) -> list[Pair]:
     """Drawn chips in DN with what the satellite would see of them."""
     hr = [_to_dn(chip / DN_PER_BYTE) for chip in chips]
-    seen = _noisy(
-        np.stack([degrade(chip.astype(np.float32) / DN_PER_BYTE, SCALE) for chip in hr]), seed
-    )
+    bytes_ = (np.asarray(chip / DN_PER_BYTE, np.float32) for chip in hr)
+    seen = _noisy(np.stack([degrade(chip, SCALE) for chip in bytes_]), seed)
     return [_pair(_to_dn(lr), chip) for lr, chip in zip(seen, hr, strict=True)]
 
 
