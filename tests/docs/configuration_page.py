@@ -13,6 +13,7 @@ import yaml
 
 from flows import settings
 from models.config import OBJECTIVES, BalanceConfig, HealthConfig, TrainConfig
+from models.config_chips import ChipsConfig
 from models.config_networks import (
     DISCRIMINATORS,
     GENERATORS,
@@ -75,6 +76,7 @@ def _training() -> Iterator[str]:
         "discriminator": DiscriminatorConfig,
         "losses": LossConfig,
         "cycle": CycleConfig,
+        "chips": ChipsConfig,
         "balance_networks": BalanceConfig,
         "health": HealthConfig,
     }

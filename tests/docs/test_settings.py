@@ -17,5 +17,10 @@ def test_can_be_trained_with(name: str) -> None:
     assert TrainConfig.from_dict(tomllib.loads(FILES[name])).steps > 0
 
 
+@pytest.mark.parametrize("task", ["dcgan", "vae"])
+def test_there_is_one_for_each_way_to_draw_chips_of_noise(task: str) -> None:
+    assert TrainConfig.from_dict(tomllib.loads(FILES[f"{task}.toml"])).task == task
+
+
 def test_there_is_one_for_training_without_partners() -> None:
     assert TrainConfig.from_dict(tomllib.loads(FILES["without-partners.toml"])).task == "unpaired"
