@@ -15,7 +15,7 @@ from typing import Any
 from flows import mlflow_pages
 
 # In the order in which they stand. What people wrote themselves stands before all.
-_SECTIONS = ("Promoted", "Not promoted", "Report", "Training")
+_SECTIONS = ("Promoted", "Not promoted", "Report", "Study", "Training")
 _BEGINS = re.compile(rf"(?m)^(?={'|'.join(f'{name}: ' for name in _SECTIONS)})")
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>&|~#!]")
 
