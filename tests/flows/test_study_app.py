@@ -297,7 +297,7 @@ def test_a_study_by_invitation_lets_only_invited_ones_in(tmp_path: Path) -> None
 
 def test_a_flood_is_held_back_and_others_are_not_locked_out(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
-    with Server(study, tmp_path / "study", requests="20/second", joins="2/minute") as server:
+    with Server(study, tmp_path / "study", requests="20 per 5 second", joins="2/minute") as server:
         codes = [server.client.get("/health").status_code for _ in range(40)]
         assert set(codes) == {200, 429}
         while server.client.get("/health").status_code == 429:
