@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -66,8 +67,8 @@ class Sittings:
 
     def now(self, rater: Rater) -> Trial | None:
         """The trial to be answered; None where all are."""
-        number, trials = self.records.next_trial(rater), self.trials(rater.number)
-        return trials[number] if number < len(trials) else None
+        trials = self.trials(rater.number)
+        return trials[rater.answered] if rater.answered < len(trials) else None
 
     def open(self, rater: Rater, trial: Trial) -> None:
         """Count that its page is shown."""
@@ -110,7 +111,11 @@ def build_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(SecureHeaders)
     app.mount("/static", StaticFiles(directory=_PAGES / "static"))
-    pages = Jinja2Templates(directory=_PAGES)
+    pages = Jinja2Templates(
+        env=Environment(
+            loader=FileSystemLoader(_PAGES), autoescape=select_autoescape(), auto_reload=False
+        )
+    )
     study = sittings.study
 
     def page(request: Request, name: str, status: int = 200, **facts: Any) -> HTMLResponse:

@@ -57,10 +57,23 @@ class Rater:
         Of their link.
     number : int
         From 0.
+    answered : int
+        Trials so far.
     """
 
     token: str
     number: int
+    answered: int
+
+
+_FIND = sa.select(
+    RATERS.c.token,
+    RATERS.c.number,
+    sa.select(sa.func.count())
+    .where(ANSWERS.c.rater == RATERS.c.number)
+    .correlate(RATERS)
+    .scalar_subquery(),
+).where(RATERS.c.token == sa.bindparam("token"))
 
 
 class Records:
@@ -105,24 +118,16 @@ class Records:
                     connection.execute(
                         RATERS.insert().values(token=token, number=number, consented_at=_now())
                     )
-                return Rater(token, number)
+                return Rater(token, number, 0)
             except sa.exc.IntegrityError:
                 continue
         raise FlowError("too many raters come at once; try again")
 
     def find_rater(self, token: str) -> Rater | None:
-        """Who has this link, if anybody has."""
+        """Who has this link, if anybody has, and how far they are: trials come in order."""
         with self._engine.connect() as connection:
-            row = connection.execute(sa.select(RATERS).where(RATERS.c.token == token)).first()
-        return None if row is None else Rater(row.token, row.number)
-
-    def next_trial(self, rater: Rater) -> int:
-        """Number of the first trial that this rater has not answered: they come in order."""
-        with self._engine.connect() as connection:
-            return int(
-                connection.scalar(sa.select(sa.func.count()).where(ANSWERS.c.rater == rater.number))
-                or 0
-            )
+            row = connection.execute(_FIND, {"token": token}).first()
+        return None if row is None else Rater(*row)
 
     def answer(
         self,

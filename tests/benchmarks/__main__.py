@@ -47,6 +47,7 @@ BENCHMARKS = (
     "scores",
     "report_scale",
     "rule",
+    "study",
 )
 
 
