@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,31 +17,34 @@ from geo.pictures import stretch_limits, to_rgb8
 _Stack = npt.NDArray[np.float32]
 
 
-def draw_place(
-    *,
-    lr: _Stack,
-    bicubic: _Stack,
-    real: _Stack,
-    sr: _Stack,
-    other: _Stack | None,
-    bands: tuple[str, ...],
-) -> dict[str, bytes]:
-    """A place as each source shows it, under one stretch: PNG by source.
+@dataclass(frozen=True, kw_only=True)
+class PlaceImages:
+    """A place as each source has it, DN."""
 
-    Parameters
-    ----------
-    lr : array, [C, h, w]
-        DN, as the others, which are [C, s*h, s*w].
-    """
-    scale = real.shape[-1] // lr.shape[-1]
-    everywhere = np.ones(real.shape[1:], np.bool_)
-    limits = stretch_limits(real, everywhere)
+    lr: _Stack  # [C, h, w]
+    bicubic: _Stack  # [C, s*h, s*w], as are the others
+    real: _Stack
+    sr: _Stack
+    other: _Stack | None
+
+
+def common_limits(places: Sequence[PlaceImages]) -> tuple[_Stack, _Stack]:
+    """One stretch for all places: their own would turn the haze over water into a landscape."""
+    real = np.concatenate([p.real.reshape(len(p.real), -1) for p in places], axis=1)[:, None]
+    return stretch_limits(real, np.ones(real.shape[1:], np.bool_))
+
+
+def draw_place(
+    place: PlaceImages, limits: tuple[_Stack, _Stack], bands: tuple[str, ...]
+) -> dict[str, bytes]:
+    """PNG of each source."""
+    scale = place.real.shape[-1] // place.lr.shape[-1]
     images: Mapping[str, _Stack | None] = {
-        REAL: real,
-        SR: sr,
-        OTHER: other,
-        BICUBIC: bicubic,
-        LR: upsample(lr, scale, "nearest"),
+        REAL: place.real,
+        SR: place.sr,
+        OTHER: place.other,
+        BICUBIC: place.bicubic,
+        LR: upsample(place.lr, scale, "nearest"),
     }
     return {
         source: encode_plain(to_rgb8(image, limits, bands))
