@@ -165,7 +165,7 @@ def _coverage(write: Callable[[str], None], folder: Path) -> None:
 def _simulated(
     orders: list[list[Trial]], rate: float, luck: np.random.Generator
 ) -> tuple[list[dict[str, Any]], float]:
-    """Answers about what is generated, and the mean rate of all raters and places there could be."""
+    """Answers about what is generated, and the mean rate of all that there could be."""
     names = sorted({trial.place.name for order in orders for trial in order})
     of_place = dict(zip(names, luck.normal(0, 0.5, len(names)), strict=True))
     logit = np.log(rate / (1 - rate))

@@ -41,6 +41,7 @@ FOLLOWED = (
     "docs/guides/comparing.md",
     "docs/guides/quickstart.md",
     "docs/guides/own-data.md",
+    "docs/guides/studies.md",
 )
 
 
@@ -166,6 +167,16 @@ def test_the_guide_of_comparing(reader: Reader) -> None:
     reader.own = {"7c0f...": last_run(), "91ab...": last_run()}
     reader.follow("docs/guides/comparing.md")
     assert (reader.folder / "differences" / "comparison.json").exists()
+
+
+def test_the_guide_of_studies(reader: Reader) -> None:
+    reader.own = {"sr.tif": "region.tif"}
+    scene = reader.folder / "my-scenes/satellite/sat_20240621/sat_20240621.json"
+    reader.type("upscale", scene, "region.tif", "--model", "bicubic")
+    few = ("--real-or-generated", "1", "--preference", "1", "--opinion", "1")
+    reader.follow("docs/guides/studies.md", {"skyscale study make": few})
+    for name in ("my-study", "other-study", "our-study"):
+        assert json.loads((reader.folder / name / "study.json").read_text())["places"]
 
 
 def test_the_quickstart(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
