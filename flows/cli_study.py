@@ -100,6 +100,7 @@ def make(
             exposure_ms=exposure_ms,
             seed=seed,
             invite=invite,
+            run_id=run_id,
         )
         if sr is not None and model is None:
             region = ReportFlowConfig(
@@ -110,7 +111,6 @@ def make(
                 other=other,
                 store=store,
                 landcover=landcover,
-                run_id=run_id,
             )
             return study_of_region(config, region)
         if store is not None and model is not None and sr is None:

@@ -132,18 +132,20 @@ def _clusters(answers: Answers) -> tuple[list[int], list[str]]:
 
 
 def _agreement(answers: Answers, *, ordinal: bool) -> float | None:
-    """Krippendorff's alpha: 1 for raters of one mind, 0 for chance; None where nobody can tell."""
+    """Krippendorff's alpha: 1 for raters of one mind, 0 for chance.
+
+    None where no two have judged the same, or all have said the same of everything.
+    """
     import krippendorff
 
-    values = sorted({_meant(a) for a in answers})
-    units = sorted({(a["place"], tuple(sorted(a["shown"]))) for a in answers})
-    raters = sorted({a["rater"] for a in answers})
-    counts = np.zeros((len(units), len(values)), int)
+    units: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for answer in answers:
-        unit = units.index((answer["place"], tuple(sorted(answer["shown"]))))
-        counts[unit, values.index(_meant(answer))] += 1
-    if len(values) < 2 or len(raters) < 2 or not (counts.sum(axis=1) > 1).any():
+        units[answer["place"], tuple(sorted(answer["shown"]))].append(_meant(answer))
+    compared = [said for said in units.values() if len(said) > 1]
+    values = sorted({value for said in compared for value in said})
+    if len(values) < 2:
         return None
+    counts = np.array([[said.count(value) for value in values] for said in compared])
     level: Literal["ordinal", "nominal"] = "ordinal" if ordinal else "nominal"
     domain = list(range(len(values)))
     return float(
