@@ -43,6 +43,7 @@ BENCHMARKS = (
     "peer_region",
     "sickness",
     "ensemble",
+    "draws",
     "consistency",
     "scores",
     "report_scale",
