@@ -1,13 +1,13 @@
 """Thinned networks of a generator with dropout: what their spread says about the error.
 
-The pix2pix of docs/guides/training.md on real aerial pairs (made scenes where there are none); some
-held-out chips, each upsampled as a region of its own. Asked are the exported network itself, its
-eight turns, eight draws of its dropout, and eight draws in each of the eight turns. Rank correlation
-(Spearman) of error and spread over pixels of all images and over LR pixels; *contrast* is that of
-the error with the gradient of the mean, which needs no spread. *Kept* is the error that is left when
-the half of all pixels with the largest spread is taken out, in parts of what is left when the half
-with the largest error is (1 is the best there is); *by chance* is what leaving out any half does.
-Error over spread is that of root mean squares; PSNR is over all pixels pooled.
+The pix2pix of docs/guides/training.md on real aerial pairs (made scenes where there are none);
+some held-out chips, each upsampled as a region of its own. Asked are the exported network itself,
+its eight turns, eight draws of its dropout, and eight draws in each of the eight turns. Rank
+correlation (Spearman) of error and spread over pixels of all images and over LR pixels; *contrast*
+is that of the error with the gradient of the mean, which needs no spread. *Kept* is the error that
+is left when the half of all pixels with the largest spread is taken out, in parts of what is left
+when the half with the largest error is (1 is the best there is); *by chance* is what leaving out
+any half does. Error over spread is that of root mean squares; PSNR is over all pixels pooled.
 """
 
 from __future__ import annotations
