@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,21 +108,31 @@ def _download(uri: str) -> str:
         raise FlowError(f"{uri}: its files cannot be had ({error})") from error
 
 
-def find_version(run_id: str, weights_sha256: str) -> Any | None:
-    """The version that holds a run's generator, if there is one.
+def find_version(run_id: str, weights_sha256: str, name: str = MODEL_NAME) -> Any | None:
+    """The version of a model that holds what a run made, if there is one.
 
     A run that is resumed after its end, only to send what a tracker had missed, must not appear
     twice. The version was judged where it has the tag ``promotion``.
     """
     for version in mlflow_client().search_model_versions(f"run_id = '{run_id}'"):
         same = version.tags.get("weights_sha256") == weights_sha256
-        if version.name == MODEL_NAME and same:
+        if version.name == name and same:
             return version
     return None
 
 
-def register(run_id: str, tags: dict[str, Any]) -> str:
-    """Register the generator of a run as a new version; see `challenge`.
+def register(
+    run_id: str, tags: Mapping[str, Any], name: str = MODEL_NAME, artifact: str = "generator"
+) -> str:
+    """Register what a run made as a new version; see `challenge`.
+
+    Parameters
+    ----------
+    tags : mapping
+    name : str
+        Of the registered model.
+    artifact : str
+        Folder among the run's artifacts.
 
     Returns
     -------
@@ -133,23 +144,23 @@ def register(run_id: str, tags: dict[str, Any]) -> str:
     client = mlflow_client()
     try:
         client.create_registered_model(
-            MODEL_NAME, description="Generators that skyscale trained; see docs/ for the format."
+            name, description="Networks that skyscale trained; see docs/ for the format."
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(
-        MODEL_NAME,
-        source=f"runs:/{run_id}/generator",
+        name,
+        source=f"runs:/{run_id}/{artifact}",
         run_id=run_id,
         tags={k: str(v) for k, v in tags.items()},
     )
     return str(version.version)
 
 
-def challenge(version: str) -> None:
+def challenge(version: str, name: str = MODEL_NAME) -> None:
     """Give a version the alias ``challenger``."""
-    mlflow_client().set_registered_model_alias(MODEL_NAME, "challenger", version)
+    mlflow_client().set_registered_model_alias(name, "challenger", version)
 
 
 def champion_version() -> Any | None:

@@ -76,11 +76,11 @@ def evaluate_run(
         ``config``, the settings that it was for. Scores of each test pair lie beside it, in
         ``test/`` and ``champion/``.
     """
-    mine = Predictor(result.generator)
+    mine = Predictor(result.exported)
     found: dict[str, Any] = {
         "parameters": result.parameters,
         "config": job["config"],
-        "training": _training(result.generator),
+        "training": _training(result.exported),
     }
     folder = folder_of(job)
     for split in ("val", "test"):

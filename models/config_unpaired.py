@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from models.config_checks import at_least, not_negative, positive
 
-TASKS = ("paired", "unpaired")
+PRODUCTS = {"paired": "generator", "unpaired": "generator"}
+"""What each task makes."""
+
+TASKS = tuple(PRODUCTS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,14 @@ class PairSource(Protocol):
         """
 
 
+class GroupedPairs(PairSource, Protocol):
+    """Pairs whose categories are known."""
+
+    @property
+    def groups(self) -> Sequence[str | None]:
+        """Category of each pair."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """A pair in memory; see `PairLike`."""

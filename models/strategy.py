@@ -18,10 +18,10 @@ from models.degrader import Degrader
 from models.discriminators.base import Discriminator
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
-from models.ema import EMA
 from models.generators.base import Generator
 from models.generators.registry import build_generator
 from models.player import Metrics
+from models.product import Product
 from models.step import Growth, Learner
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
@@ -30,8 +30,12 @@ from models.unpaired import UnpairedLearner
 class Strategy(Protocol):
     """Networks with their optimisers, and the updates of a task."""
 
-    generator: Generator
-    ema: EMA[Generator]
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Scales that the generator can work at while it grows up; none for most."""
+
+    def product(self, spec: PairSpec) -> Product:
+        """What is validated and exported."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -14,6 +14,7 @@ from models.config import TrainConfig
 from models.content import Content
 from models.content_losses import lattice
 from models.cycle_losses import distance, whole_cells
+from models.data import PairSpec
 from models.degrader import Degrader
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
@@ -22,6 +23,7 @@ from models.errors import ConfigError
 from models.generators.base import Generator
 from models.image_pool import ImagePool
 from models.player import LossOf, Metrics, Player, autocast
+from models.product import Upsampling
 from models.referee import Referee, Shown
 from models.step import Growth
 from models.tensors import Tensors
@@ -82,6 +84,17 @@ class UnpairedLearner:
         self._fine = Referee(fine, config, ranks, dtype)
         self._coarse = Referee(coarse, config, ranks, dtype, of=_OF_LR)
         self._drawn, self._seen = (ImagePool(config.cycle.pool) for _ in range(2))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Scales that the generator can work at while it grows up."""
+        return self.generator.levels
+
+    def product(self, spec: PairSpec) -> Upsampling:
+        """The averaged generator."""
+        return Upsampling(
+            self.ema.network, self._config.generator, spec, self._ranks.device, self._dtype
+        )
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -75,13 +75,13 @@ def run(write: Write) -> None:
             folder, curve = next(fresh), Curve()
             result = train_on(data, _config(settings), folder, curve=curve)
             trained[label] = folder
-            s = standing(result.generator, split.held_out)
+            s = standing(result.exported, split.held_out)
             if len(trained) == 1:
                 write(
                     f"| (bicubic) | | {s.bicubic_psnr:.2f} | | {s.bicubic_detail:.3f} "
                     f"| {s.bicubic_consistency:.2f} | {_shares(chips, bicubic)} | |"
                 )
-            drawn = list(map(Predictor(result.generator), (c.lr for c in chips)))
+            drawn = list(map(Predictor(result.exported), (c.lr for c in chips)))
             troubles = "; ".join(t for t in curve.events if "exported is" not in t)
             write(
                 f"| {label} | {result.clock.step} | {s.psnr:.2f} | {s.gain:+.2f} | {s.detail:.3f} "
