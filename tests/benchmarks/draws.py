@@ -40,7 +40,7 @@ PIX2PIX: dict[str, Any] = {
     "losses": {"l1": 1.0, "lattice": 0.0},
     **{"val_every": 400, "val_pairs": 16, "checkpoint_every": 400, "log_every": 20},
 }
-_DRAWS, _CHIPS = 8, 24
+_DRAWS, _CHIPS = 8, 12
 
 Write = Callable[[str], None]
 
@@ -62,7 +62,7 @@ def run(write: Write) -> None:
                 | {"generator": {"name": "unet", "dropout": dropout}}
                 | {"max_minutes": minutes(MINUTES)}
             )
-            network = Predictor.load(train_on(split, config, Path(folder)).generator)
+            network = Predictor.load(train_on(split, config, Path(folder)).exported)
             draws = network.draws(_DRAWS)
             ways: dict[str, Upsampler] = {
                 "one": network,
