@@ -220,6 +220,13 @@ class DegraderModel:
             )
         return lr
 
+    def without_noise(self, hr: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """DN [C, s*h, s*w] to DN [C, h, w], of noise only what is not symmetric; see `see`."""
+        self._check(hr[None])
+        return see(
+            self._network, hr, 0, data_range=self.data_range, device=self._device, noisy=False
+        )
+
     def _check(self, hr: npt.NDArray[Any]) -> None:
         bands, scale = len(self.bands), self.scale
         if (
