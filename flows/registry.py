@@ -226,12 +226,12 @@ def promote(version: str, reason: str) -> None:
     _write_down(version, reason)
 
 
-def keep_champion(version: str, reason: str) -> None:
+def keep_champion(version: str, reason: str, name: str = MODEL_NAME) -> None:
     """Write on a challenger why it was not promoted."""
-    _write_down(version, reason)
+    _write_down(version, reason, name)
 
 
-def _write_down(version: str, reason: str) -> None:
+def _write_down(version: str, reason: str, name: str = MODEL_NAME) -> None:
     """As a tag, for programs, and where people look first: the description."""
-    describe_version(f"{MODEL_NAME}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
-    mlflow_client().set_model_version_tag(MODEL_NAME, version, "promotion", reason)
+    describe_version(f"{name}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
+    mlflow_client().set_model_version_tag(name, version, "promotion", reason)

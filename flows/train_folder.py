@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / self.made
 
     @property
+    def degrader(self) -> Path:
+        """The exported degrader: what was made, or what came with a generator, if any did."""
+        return self.path / "degrader"
+
+    @property
     def card(self) -> Path:
         """What it is for, how good it is, what it cannot do."""
         return self.product / "README.md"

@@ -84,8 +84,9 @@ class Kind(Protocol):
 
 def kind_of(config: Mapping[str, Any] | TrainConfig) -> Kind:
     """The kind of network that training settings make."""
+    from flows.train_kind_degrader import DegraderKind
     from flows.train_kind_generator import GeneratorKind
 
     task = config.get("task", "paired") if isinstance(config, Mapping) else config.task
-    kinds: dict[str, Callable[[], Kind]] = {"generator": GeneratorKind}
+    kinds: dict[str, Callable[[], Kind]] = {"generator": GeneratorKind, "degrader": DegraderKind}
     return kinds[PRODUCTS[task]]()

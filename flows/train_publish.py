@@ -95,6 +95,8 @@ def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     if folder.test.exists():
         tracking.log_files(run_id, {"test": folder.test})
     tracking.log_files(run_id, {kind.product: folder.product})
+    if folder.degrader.is_dir() and folder.degrader != folder.product:
+        tracking.log_files(run_id, {"degrader": folder.degrader})
     weights = evaluation["training"]["weights_sha256"]
     known = registry.find_version(run_id, weights, kind.model_name)
     if known is None:

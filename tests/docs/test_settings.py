@@ -19,3 +19,4 @@ def test_can_be_trained_with(name: str) -> None:
 
 def test_there_is_one_for_training_without_partners() -> None:
     assert TrainConfig.from_dict(tomllib.loads(FILES["without-partners.toml"])).task == "unpaired"
+    assert TrainConfig.from_dict(tomllib.loads(FILES["degrade.toml"])).task == "degrade"
