@@ -13,6 +13,7 @@ from prefect.context import get_run_context
 
 from flows.artifacts import progress_teller
 from flows.console import say
+from flows.ingest_alone import ingest_alone
 from flows.ingest_estimate import estimate
 from flows.ingest_report import closing, count_refusals, publish, result_of, say_counts
 from flows.ingest_scenes import Outcome, PairingLine
@@ -47,6 +48,9 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     """Run the stage; returns what ``skyscale ingest --json`` prints."""
     rules = match_rules(config)
     found = find_scenes(config, rules)
+    if config.alone:
+        landcover = _read_landcover(config.landcover)
+        return ingest_alone(config, rules, found, _run_name(), landcover)
     candidates, rejections = match(found, rules)
     form = choose_form(config, candidates)
     pairing = pairing_rules(config, form)

@@ -27,9 +27,12 @@ class IngestConfig:
     ----------
     satellite, aerial : str
         STAC catalogue, collection or item (path or URL), ``stac-api:URL#COLLECTION``, GeoParquet
-        of items, folder of rasters, or one raster.
+        of items, folder of rasters, or one raster. Pairs want both; chips alone want either;
+        derived pairs the aerial one.
     store : str
         Folder or s3:// URL of the pair store; made if it is not there.
+    unpaired : bool
+        Cut each side on its own, without partners, for trainings that want none.
     aoi : str, optional
         Area of interest: GeoJSON file, or ``west,south,east,north`` in degrees.
     start : str, optional
@@ -84,9 +87,10 @@ class IngestConfig:
         Threads of the embedded Dask cluster; one for each core by default.
     """
 
-    satellite: str
-    aerial: str
     store: str
+    satellite: str | None = None
+    aerial: str | None = None
+    unpaired: bool = False
     aoi: str | None = None
     start: str | None = None
     end: str | None = None
@@ -116,6 +120,29 @@ class IngestConfig:
     def __post_init__(self) -> None:
         if self.dates_per_chip is not None and self.dates_per_chip < 1:
             raise UsageError(f"dates_per_chip is {self.dates_per_chip}; wanted 1 or more")
+        self._check_sides()
+
+    @property
+    def alone(self) -> bool:
+        """Whether scenes are cut one by one, not in pairs."""
+        return self.unpaired
+
+    def _check_sides(self) -> None:
+        """Refuse a run that lacks a side, and what has no meaning without partners."""
+        lacking = [side for side in ("satellite", "aerial") if not getattr(self, side)]
+        if lacking and not self.alone:
+            raise UsageError(
+                f"--{' and --'.join(lacking)} missing: pairs want both sides; --unpaired cuts one "
+                "side on its own"
+            )
+        if len(lacking) == 2:
+            raise UsageError("--satellite and --aerial are both missing; wanted one of them")
+        for name in ("dates_per_chip", "borrow_shift"):
+            if self.alone and getattr(self, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for pairs: leave it out where scenes are cut "
+                    "alone"
+                )
 
 
 def match_rules(config: IngestConfig) -> MatchRules:
@@ -199,8 +226,9 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
 
     if form is None:
         raise FlowError(
-            "no scene pair matches, so there is nothing to make a store of; the refusals are "
-            "listed above (look at dates, footprints, --max-gap-days and --max-cloud)"
+            f"no {'scene is left' if config.alone else 'scene pair matches'}, so there is nothing "
+            "to make a store of; the refusals are listed above (look at dates, footprints, "
+            "--max-gap-days and --max-cloud)"
         )
     try:
         wanted = StoreConfig(
