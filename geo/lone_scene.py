@@ -91,8 +91,9 @@ class LoneScene:
         LR grid of the whole scene: a satellite's own.
     dtype : str
         Of its files.
-    area : (rows, cols)
-        Pixels of the grid over the ground wanted.
+    whole, area : (rows, cols)
+        Pixels of the grid over all of the scene, which is looked at whatever part of it is wanted,
+        and over the ground wanted.
     masks : tuple of Mask
         Of a satellite.
     """
@@ -103,6 +104,7 @@ class LoneScene:
     refs: tuple[BandRef, ...]
     geobox: GeoBox
     dtype: str
+    whole: tuple[slice, slice]
     area: tuple[slice, slice]
     masks: tuple[Mask, ...]
 
@@ -160,6 +162,7 @@ def inspect_alone(
         refs=refs,
         geobox=geobox,
         dtype=info.dtype,
+        whole=area_of(geobox, scene.footprint, scene.id),
         area=area_of(geobox, ground, scene.id),
         masks=scene.masks if side == "lr" else (),
     )
@@ -218,14 +221,14 @@ class LoneLook:
 
 
 def look_at(lone: LoneScene) -> LoneLook:
-    """Read windows spread over the ground wanted.
+    """Read windows spread over the scene.
 
     Raises
     ------
     SourceError
         If pixels cannot be read, or contradict the offset that the catalogue gives them.
     """
-    windows = spread(lone.area, _SAMPLE_PX, _SAMPLES)
+    windows = spread(lone.whole, _SAMPLE_PX, _SAMPLES)
     if not lone.satellite:
         seen = [
             read_reference(lone.refs, lone.geobox[window], reach_px=0).seen((0.0, 0.0))

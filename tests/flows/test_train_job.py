@@ -161,7 +161,9 @@ def test_a_run_says_what_it_is_made_of(store: Path, tracker: Path) -> None:
 
 def test_few_pairs_bound_the_phases_unless_somebody_says_how_long(store: Path) -> None:
     given = {k: v for k, v in SMALL.items() if not k.endswith("_steps")}
-    plain = read_settings(TrainFlowConfig(store=str(store), settings=given), 32)
+    plain = read_settings(
+        TrainFlowConfig(store=str(store), settings=given), {"splits": {"train": 32}}
+    )
     assert (plain.content_steps, plain.adversarial_steps) == (120 * 4, 40 * 4)
-    told = read_settings(config(store), 32)
+    told = read_settings(config(store), {"splits": {"train": 32}})
     assert (told.content_steps, told.adversarial_steps) == (4, 4)

@@ -15,7 +15,7 @@ from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.config_unpaired import CycleConfig
 from models.cycle_losses import distance, whole_cells
-from models.data import Batch, BatchMaker, ListedPairs, PairSpec
+from models.data import Batch, BatchMaker, ListedPairs, PairSpec, Side
 from models.degrader import Degrader
 from models.distributed import Ranks
 from models.errors import ConfigError
@@ -239,7 +239,7 @@ def test_images_come_apart_each_side_as_often_as_the_other() -> None:
         chip_lr=(16, 16),
         patch_lr=8,
         seed=1,
-        apart=True,
+        apart=(Side(places=np.arange(12)),) * 2,
     )
     batches = [maker(number) for number in range(3)]  # an epoch
     lr, hr = (
