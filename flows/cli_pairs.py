@@ -70,6 +70,13 @@ def ingest(
             "--unpaired", help="Cut each side on its own, without partners; either may be left out."
         ),
     ] = False,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            help="Make pairs of the aerial side alone, LR images derived by this: `sensor`, a "
+            "fixed sensor model."
+        ),
+    ] = None,
     aoi: Annotated[
         str | None, typer.Option(help="GeoJSON file, or west,south,east,north in degrees.")
     ] = None,
@@ -173,8 +180,11 @@ def _alone_lines(r: dict[str, Any], refused: str) -> list[str]:
 
         return [sentence_alone(r)]
     chips = r["chips_at_most"]
+    what = f"{chips['lr']} LR and {chips['hr']} HR chips"
+    if r["derived"] is not None:
+        what = f"{chips['hr']} pairs derived by {r['derived']}, less those on held-out ground,"
     return [
-        f"At most {chips['lr']} LR and {chips['hr']} HR chips ({r['megabytes_at_most']} MB before "
+        f"At most {what} ({r['megabytes_at_most']} MB before "
         f"compression) from {r['scenes']} scenes, LR pixels of {r['lr_pixel_m']:g} m beneath HR "
         f"ones, reading {r['megabytes_to_read']} MB; refused so far: {refused}."
     ]

@@ -23,13 +23,14 @@ from flows.ingest_alone_form import (
 from flows.ingest_alone_line import LoneLine, LoneOutcome
 from flows.ingest_alone_report import publish_alone, result_alone
 from flows.ingest_report import say_counts
-from flows.ingest_settings import IngestConfig, home_of, open_store, pairing_rules
+from flows.ingest_settings import IngestConfig, home_of, open_store, pairing_rules, store_config
 from flows.runtime import dask_client
 from flows.stage import masked
 
 if TYPE_CHECKING:
     import shapely
 
+    from flows.ingest_derive import Deriver
     from flows.ingest_sources import Found
     from geo.catalog.scene import Scene
     from geo.landcover import LandCover
@@ -46,32 +47,43 @@ def ingest_alone(
     found: Found,
     run_name: str,
     landcover: LandCover | None,
+    deriver: Deriver | None = None,
 ) -> dict[str, Any]:
     """Cut the scenes of either side into the store; returns what the command prints.
 
     Parameters
     ----------
     found : Found
-        Scenes of both sides; of one that was not asked for there are none.
+        Scenes of both sides; of one that was not asked for there are none. Where LR images are
+        derived, those of satellites are not cut: they say what colours are like.
     """
     from geo.match import scenes_alone
 
+    cut_sides = {s: of for s, of in SIDES.items() if deriver is None or of == "hr"}
     wanted: dict[str, list[tuple[Scene, shapely.Geometry]]] = {}
     refused: list[tuple[str, Scene, str]] = []
     for side, of in SIDES.items():
         wanted[side], against = scenes_alone(found.scenes[side], rules, satellite=of == "lr")
-        refused += [(of, scene, reason) for scene, reason in against]
+        if side in cut_sides:
+            refused += [(of, scene, reason) for scene, reason in against]
         if getattr(config, side):
             reasons = Counter(reason for _, reason in against)
-            say(f"ingest: {len(wanted[side])} {side} scenes to cut; refused: {say_counts(reasons)}")
+            what = "to cut" if side in cut_sides else "whose colours count"
+            say(f"ingest: {len(wanted[side])} {side} scenes {what}; refused: {say_counts(reasons)}")
     form = form_alone(config, wanted)
     pairing = pairing_rules(config, form)
-    lone_rules = rules_alone(config, form, pairing, wanted)
-    scenes = [(of, scene, ground) for side, of in SIDES.items() for scene, ground in wanted[side]]
+    derived = None if deriver is None else deriver.name
+    lone_rules = rules_alone(config, form, pairing, wanted, derived)
+    scenes = [
+        (of, scene, ground) for side, of in cut_sides.items() for scene, ground in wanted[side]
+    ]
     with dask_client(config.workers) as client:
+        settled = with_settled_split(config, form)
+        if deriver is not None and form is not None:
+            deriver.check(store_config(config, settled, pairing))
         if config.dry_run:
             return estimate_alone(client, config, found, scenes, refused, lone_rules, form)
-        store = open_store(config, with_settled_split(config, form), pairing)
+        store = open_store(config, settled, pairing)
         found.keep_tables(home_of(config.store))
         before, version = store.summary(), store.version
         _commit_refusals(store, found, refused, lone_rules, run_name)
@@ -83,6 +95,7 @@ def ingest_alone(
             colours=find_colours(client, lone_rules, wanted, store),
             landcover=landcover,
             run_name=run_name,
+            deriver=deriver,
             tell=progress_teller("ingest-progress", title="Scenes"),
         )
         outcomes = _cut_all(line)

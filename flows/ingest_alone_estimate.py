@@ -50,6 +50,7 @@ def estimate_alone(
     answer: dict[str, Any] = {
         "dry_run": True,
         "alone": True,
+        "derived": rules.derived,
         "satellite_scenes": len(found.scenes["satellite"]),
         "aerial_scenes": len(found.scenes["aerial"]),
         "scenes": len(expected),

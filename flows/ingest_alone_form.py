@@ -95,9 +95,18 @@ def _shared_bands(usual: Mapping[str, Form]) -> tuple[str, ...]:
 
 
 def rules_alone(
-    config: IngestConfig, form: Form | None, pairing: PairingRules, wanted: Wanted
+    config: IngestConfig,
+    form: Form | None,
+    pairing: PairingRules,
+    wanted: Wanted,
+    derived: str | None = None,
 ) -> LoneRules:
     """How chips are made of single scenes.
+
+    Parameters
+    ----------
+    derived : str, optional
+        Name of what derives LR images of HR ones, where these are to become pairs.
 
     Raises
     ------
@@ -121,7 +130,7 @@ def rules_alone(
                 "well, or ingest the satellite side first"
             )
     pixel_m = 0.0 if form is None or form.pixel_m is None else form.pixel_m
-    return LoneRules(pairing=pairing, pixel_m=pixel_m, coloured=coloured)
+    return LoneRules(pairing=pairing, pixel_m=pixel_m, coloured=coloured, derived=derived)
 
 
 def find_colours(

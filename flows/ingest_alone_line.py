@@ -19,6 +19,7 @@ from geo.errors import GeoError
 if TYPE_CHECKING:
     import shapely
 
+    from flows.ingest_derive import Deriver
     from geo.catalog.scene import Scene
     from geo.colour_fit import ColourFit
     from geo.landcover import LandCover
@@ -84,6 +85,8 @@ class LoneLine:
         Of aerial scenes.
     landcover : LandCover or None
     run_name : str
+    deriver : Deriver, optional
+        Makes LR images of HR ones, which are pairs then.
     tell : callable, optional
         Told how far the work is, see `flows.artifacts.progress_teller`.
     """
@@ -98,13 +101,14 @@ class LoneLine:
         colours: ColourFit | None,
         landcover: LandCover | None,
         run_name: str,
+        deriver: Deriver | None = None,
         tell: Callable[[Pace], None] | None = None,
     ) -> None:
         from geo.lone_rows import decided_alone
         from geo.pairstore.rows import lone_identity
 
         self._client, self._store, self._rules = client, store, rules
-        self._colours, self._run_name = colours, run_name
+        self._colours, self._run_name, self._deriver = colours, run_name, deriver
         self._landcover = None if landcover is None else client.scatter(landcover, broadcast=True)
         self.outcomes = [LoneOutcome(scene=s, side=side, ground=g) for side, s, g in scenes]
         self._work = [_Work() for _ in scenes]
@@ -152,7 +156,7 @@ class LoneLine:
         while self._finished:
             yield self.outcomes[self._finished.pop(0)]
 
-    def _blocks(self, ahead: int) -> Iterator[tuple[int, LoneJob, Any]]:
+    def _blocks(self, ahead: int) -> Iterator[tuple[int, LoneJob, Any, Deriver | None]]:
         """Blocks to cut, of scenes that are looked at a little ahead."""
         jobs = (
             (index, o.scene, o.ground, o.side, self._rules, self._store.config.dtype)
@@ -166,7 +170,7 @@ class LoneLine:
             if not blocks:
                 self._finish(index)
             for job in blocks:
-                yield index, job, self._landcover
+                yield index, job, self._landcover, self._deriver
 
     def _plan(self, index: int, looked: Any) -> list[LoneJob]:
         """Blocks of a scene; none where it is refused."""

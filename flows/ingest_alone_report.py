@@ -43,6 +43,7 @@ def result_alone(
         reasons.update({k: n for k, n in outcome.counts.items() if k != "kept"})
     return {
         "alone": True,
+        "derived_added": sum(summary["derived"].values()) - sum(before["derived"].values()),
         "store": store.url,
         "pairs_added": summary["pairs"] - before["pairs"],
         "pairs_total": summary["pairs"],
@@ -67,12 +68,20 @@ def _chips(summary: Mapping[str, Any]) -> dict[str, int]:
 
 def sentence_alone(result: Mapping[str, Any]) -> str:
     """What an ingest without partners came to."""
-    added = f"Added {_told(result['chips_added'])}" if result["news"] else "Nothing new"
+    added = f"Added {_added(result)}" if result["news"] else "Nothing new"
+    derived = f", {result['derived_total']} of them derived" if result["derived_total"] else ""
     return (
         f"{added}; {result['store']} holds {_told(result['chips_total'])} and "
-        f"{result['pairs_total']} pairs (version {result['version']}). "
+        f"{result['pairs_total']} pairs{derived} (version {result['version']}). "
         f"Refused: {say_counts(result['rejected'])}."
     )
+
+
+def _added(result: Mapping[str, Any]) -> str:
+    derived, chips = result["derived_added"], result["chips_added"]
+    parts = [f"{derived} derived pairs"] if derived else []
+    parts += [_told(chips)] if any(chips.values()) or not derived else []
+    return " and ".join(parts)
 
 
 def closing_alone(result: Mapping[str, Any]) -> str:
@@ -84,7 +93,8 @@ def closing_alone(result: Mapping[str, Any]) -> str:
             f"{say_counts(result['rejected'])}"
         )
     return (
-        f"{_told(result['chips_added'])} added, {_told(result['chips_total'])} in the store; "
+        f"{_added(result)} added, {_told(result['chips_total'])} and {result['pairs_total']} pairs "
+        "in the store; "
         f"scenes: {say_counts(result['scenes'])}; refused: {say_counts(result['refused'])}"
     )
 
@@ -131,8 +141,9 @@ def _content(
         f'side IS NOT NULL AND "row" IS NULL AND {among("settings_digest", [*digests, *scenes])}'
     )
     chips = f'"row" IS NOT NULL AND {among("settings_digest", digests)}'
+    what = "Chips" if rules.derived is None else "Derived pairs"
     return map_of_rows(
-        f"Chips of {store.place.name}: run {run_name}",
+        f"{what} of {store.place.name}: run {run_name}",
         found.scenes,
         [],
         pa.concat_tables([store.rows(columns=COLUMNS, where=where) for where in (whole, chips)]),

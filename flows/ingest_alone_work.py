@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import shapely
 
+    from flows.ingest_derive import Deriver
     from geo.catalog.scene import Scene
     from geo.landcover import LandCover
     from geo.lone_cut import LoneJob
@@ -57,7 +58,7 @@ def look(
 
 
 def cut(
-    task: tuple[int, LoneJob, LandCover | None],
+    task: tuple[int, LoneJob, LandCover | None, Deriver | None],
 ) -> tuple[int, list[Row] | GeoError]:
     """Cut a block and write its good chips as one part; returns a row for each cell."""
     from dataclasses import replace
@@ -65,10 +66,15 @@ def cut(
     from geo.lone_cut import cut_lone_job
     from geo.pairstore.store import PairStore
 
-    index, job, landcover = task
+    index, job, landcover, deriver = task
     try:
-        good, refused = cut_lone_job(replace(job, landcover=landcover))
-        return index, [*PairStore.open(job.store).write_part(good), *refused]
+        store, derive = PairStore.open(job.store), None
+        if deriver is not None:
+            quiet = (0.0,) * len(store.config.bands)
+            noise = quiet if job.colours is None else job.colours.noise_dn
+            derive = deriver.load(store.config, noise)
+        good, refused = cut_lone_job(replace(job, landcover=landcover), derive)
+        return index, [*store.write_part(good), *refused]
     except Exception as error:
         return index, _as_geo_error(error)
 

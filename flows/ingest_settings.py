@@ -14,6 +14,7 @@ from flows.ingest_form import Form, usual_form
 if TYPE_CHECKING:
     from geo.decisions import PairingRules
     from geo.match import Candidate, MatchRules
+    from geo.pairstore.config import StoreConfig
     from geo.pairstore.store import PairStore
     from geo.splits import SplitRule
 
@@ -33,6 +34,9 @@ class IngestConfig:
         Folder or s3:// URL of the pair store; made if it is not there.
     unpaired : bool
         Cut each side on its own, without partners, for trainings that want none.
+    degrade : str, optional
+        Make pairs of the aerial side alone, their LR images derived of the HR ones by this:
+        ``sensor``, a fixed sensor model.
     aoi : str, optional
         Area of interest: GeoJSON file, or ``west,south,east,north`` in degrees.
     start : str, optional
@@ -91,6 +95,7 @@ class IngestConfig:
     satellite: str | None = None
     aerial: str | None = None
     unpaired: bool = False
+    degrade: str | None = None
     aoi: str | None = None
     start: str | None = None
     end: str | None = None
@@ -125,7 +130,7 @@ class IngestConfig:
     @property
     def alone(self) -> bool:
         """Whether scenes are cut one by one, not in pairs."""
-        return self.unpaired
+        return self.unpaired or self.degrade is not None
 
     def _check_sides(self) -> None:
         """Refuse a run that lacks a side, and what has no meaning without partners."""
@@ -133,8 +138,15 @@ class IngestConfig:
         if lacking and not self.alone:
             raise UsageError(
                 f"--{' and --'.join(lacking)} missing: pairs want both sides; --unpaired cuts one "
-                "side on its own"
+                "side on its own, --degrade derives the satellite's"
             )
+        if self.unpaired and self.degrade is not None:
+            raise UsageError(
+                "--unpaired and --degrade are both given; wanted one: chips alone, or pairs whose "
+                "LR images are derived. Run the command twice for both"
+            )
+        if self.degrade is not None and not self.aerial:
+            raise UsageError("--aerial missing: LR images are derived of aerial ones")
         if len(lacking) == 2:
             raise UsageError("--satellite and --aerial are both missing; wanted one of them")
         for name in ("dates_per_chip", "borrow_shift"):
@@ -221,8 +233,22 @@ def pairing_rules(config: IngestConfig, form: Form | None) -> PairingRules:
 
 def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> PairStore:
     """Open the store, made if it is new."""
-    from geo.pairstore.config import StoreConfig, default_data_range
     from geo.pairstore.store import PairStore
+
+    return PairStore.create_or_open(config.store, store_config(config, form, rules))
+
+
+def store_config(config: IngestConfig, form: Form | None, rules: PairingRules) -> StoreConfig:
+    """What the store's pairs are to share.
+
+    Raises
+    ------
+    FlowError
+        If there is nothing to make a store of.
+    UsageError
+        If a setting cannot be.
+    """
+    from geo.pairstore.config import StoreConfig, default_data_range
 
     if form is None:
         raise FlowError(
@@ -231,7 +257,7 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
             "--max-gap-days and --max-cloud)"
         )
     try:
-        wanted = StoreConfig(
+        return StoreConfig(
             bands=form.bands,
             scale=rules.scale,
             lr_size=rules.lr_size,
@@ -241,7 +267,6 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return PairStore.create_or_open(config.store, wanted)
 
 
 def _split_rule(config: IngestConfig, form: Form, rules: PairingRules) -> SplitRule:

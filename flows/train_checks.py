@@ -47,7 +47,7 @@ HELD_OUT_GROUND = (
 
 
 def images_of(summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]:
-    """How many training images of each side there are for a task.
+    """How many training images of each side there are for a task; of one apart, true ones.
 
     Parameters
     ----------
@@ -57,7 +57,8 @@ def images_of(summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]
     pairs = summary["splits"].get("train", 0)
     if config.task != "unpaired":
         return {"lr": pairs, "hr": pairs}
-    return {side: pairs + of.get("train", 0) for side, of in summary["chips"].items()}
+    true = {"lr": pairs - sum(summary["derived"].values()), "hr": pairs}
+    return {side: true[side] + of.get("train", 0) for side, of in summary["chips"].items()}
 
 
 def check_pairs(store: str, summary: Mapping[str, Any], config: TrainConfig, *, world: int) -> None:

@@ -160,14 +160,14 @@ def _run(job: Mapping[str, Any]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     leads = is_leading_rank()
     reporter = Reporter(job["run_id"], folder, spec.bands, config) if leads else None
-    # Pairs alone, but for the task that wants no partners.
-    training = store.reader("train", version=version, chips=config.task == "unpaired")
+    apart = config.task == "unpaired"
+    training = store.reader("train", version=version, chips=apart)
     try:
         result = train(
             config,
             train_pairs=training,
             groups=training.groups,
-            sides=training.sides,
+            sides=training.sides if apart else None,
             val_pairs=store.reader("val", version=version),
             spec=spec,
             score=score,

@@ -5,7 +5,6 @@ With something that degrades, HR chips become pairs to train on: their LR images
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from geo.chips import Cell
 from geo.colour_fit import ColourFit
 from geo.cut import Chip, judge_chip, split, to_dtype
 from geo.decisions import aerial_facts, colour_facts, satellite_facts
+from geo.derive import Derive, derive_pairs
 from geo.ground import read_ground
 from geo.landcover import LandCover
 from geo.lone_scene import LoneRules, LoneScene
@@ -27,9 +27,6 @@ from geo.splits import SplitRule
 from geo.warp import warp_to
 
 HELD_OUT = "held_out"
-
-Derive = Callable[[npt.NDArray[np.float32], Sequence[str]], npt.NDArray[np.float32]]
-"""HR chips [n, C, H, W] in DN, and the identities of their pairs, to LR chips [n, C, h, w]."""
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -86,15 +83,6 @@ def cut_lone_job(job: LoneJob, derive: Derive | None = None) -> tuple[list[PairD
         else:
             refused.append(row)
     return (good if derive is None else derive_pairs(good, derive, job.dtype)), refused
-
-
-def derive_pairs(chips: Sequence[PairData], derive: Derive, dtype: str) -> list[PairData]:
-    """Give HR chips the LR images that are derived of them."""
-    if not chips:
-        return []
-    hr = np.stack([chip.hr for chip in chips]).astype(np.float32)
-    lr = derive(hr, [chip.row["identity"] for chip in chips])
-    return [replace(chip, lr=image) for chip, image in zip(chips, to_dtype(lr, dtype), strict=True)]
 
 
 def _held_out(chip: Chip) -> Chip:

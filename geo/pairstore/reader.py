@@ -70,7 +70,15 @@ class PairReader:
     @cached_property
     def rows(self) -> pa.Table:
         """Identity, place, category and hash of the pairs, in the order of their indices."""
-        columns = ("part", "part_index", "category", "valid_fraction", "row_sha256", "side")
+        columns = (
+            "part",
+            "part_index",
+            "category",
+            "valid_fraction",
+            "row_sha256",
+            "side",
+            "derived",
+        )
         table = self.store.rows(
             split=self.split,
             version=self.version,
@@ -181,8 +189,12 @@ class PairReader:
 
     @property
     def sides(self) -> list[str | None]:
-        """The one image that each has: ``lr`` or ``hr``; None for a pair."""
-        return list(self.rows["side"].to_pylist())
+        """The one true image that each has: ``lr`` or ``hr``; None for a pair.
+
+        Of a pair whose LR image is derived that is the HR one.
+        """
+        rows = zip(self.rows["side"].to_pylist(), self.rows["derived"].to_pylist(), strict=True)
+        return ["hr" if derived else side for side, derived in rows]
 
     @property
     def bands(self) -> tuple[str, ...]:
