@@ -251,10 +251,14 @@ def store_config(config: IngestConfig, form: Form | None, rules: PairingRules) -
     from geo.pairstore.config import StoreConfig, default_data_range
 
     if form is None:
+        if config.alone:
+            raise FlowError(
+                "no scene is left to cut, so there is nothing to make a store of; the refusals are "
+                "listed above (look at --start, --end, --aoi and --max-cloud)"
+            )
         raise FlowError(
-            f"no {'scene is left' if config.alone else 'scene pair matches'}, so there is nothing "
-            "to make a store of; the refusals are listed above (look at dates, footprints, "
-            "--max-gap-days and --max-cloud)"
+            "no scene pair matches, so there is nothing to make a store of; the refusals are "
+            "listed above (look at dates, footprints, --max-gap-days and --max-cloud)"
         )
     try:
         return StoreConfig(

@@ -82,12 +82,15 @@ def check_pairs(store: str, summary: Mapping[str, Any], config: TrainConfig, *, 
         _check_splits(store, summary)
     fewest = min(images.values())
     if fewest < config.batch_size:
-        what = "training pairs"
+        told = f"{fewest} training pairs are fewer than a mini-batch of {config.batch_size}"
         if config.task == "unpaired":
-            what = f"{min(images, key=lambda side: images[side]).upper()} images to train on"
+            side = min(images, key=lambda side: images[side]).upper()
+            told = (
+                f"{fewest} {side} images to train on are fewer than a mini-batch of "
+                f"{config.batch_size}"
+            )
         raise FlowError(
-            f"{store}: {fewest} {what} are fewer than a mini-batch of {config.batch_size}: ingest "
-            f"more ground or set batch_size to {fewest} or less"
+            f"{store}: {told}: ingest more ground or set batch_size to {fewest} or less"
         )
     if config.batch_size % (world * config.accumulate):
         pieces = (

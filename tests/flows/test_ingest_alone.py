@@ -13,15 +13,19 @@ import pytest
 import rasterio
 import shapely
 from rasterio.warp import transform_bounds
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.errors import UsageError
 from flows.ingest_alone_line import LoneLine, LoneOutcome
+from flows.ingest_derive import find_deriver
 from flows.ingest_settings import IngestConfig
 from flows.runtime import dask_client
 from geo.catalog.sources import read_scenes
 from geo.decisions import PairingRules
 from geo.lone_scene import LoneRules
 from geo.pairstore.config import StoreConfig
+from geo.pairstore.rows import BUCKETED_BY
 from geo.pairstore.store import PairStore
 from geo.pairstore.verify import verify_store
 from geo.scenes.make import SatelliteDate, ScenesConfig, make_scenes
@@ -47,6 +51,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client() -> Iterator[Any]:
     with dask_client(2) as client:
         yield client
+
+
+def run(*words: object) -> dict[str, Any]:
+    """What a command prints."""
+    done = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 def satellites(made: Path) -> list[Any]:
@@ -145,26 +156,86 @@ class TestSettings:
             IngestConfig(satellite="a", store="s", unpaired=True, dates_per_chip=2)
         assert IngestConfig(aerial="a", store="s", unpaired=True).alone
 
+    def test_what_is_derived_is_derived_of_something(self) -> None:
+        with pytest.raises(UsageError, match="LR images are derived of aerial ones"):
+            IngestConfig(satellite="a", store="s", degrade="sensor")
+        with pytest.raises(UsageError, match="wanted one"):
+            IngestConfig(aerial="a", store="s", degrade="sensor", unpaired=True)
+        assert IngestConfig(aerial="a", store="s", degrade="sensor").alone
+        with pytest.raises(UsageError, match="'blur'; wanted sensor"):
+            find_deriver("blur")
+
+
+@pytest.fixture(scope="module")
+def paired(services: Path, made: Path, tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    store = tmp_path_factory.mktemp("derived") / "store"
+    sides = ("--satellite", made / "satellite", "--aerial", made / "aerial")
+    split = ("--split-block", 1, "--split-buffer", 0)
+    run("ingest", *sides, "--store", store, "--lr-size", 16, *split)
+    return PairStore.open(store)
+
+
+@pytest.mark.slow
+class TestDerivedPairs:
+    """An aerial archive beside true pairs of the same ground."""
+
+    @staticmethod
+    def degrade(store: PairStore, made: Path) -> dict[str, Any]:
+        words = ("--degrade", "sensor", "--aerial", made / "aerial", "--store", store.url)
+        return run("ingest", *words, "--lr-size", 16)
+
+    def test_they_are_like_true_ones_and_for_training_alone(
+        self, paired: PairStore, made: Path
+    ) -> None:
+        store = paired
+        before = store.summary()
+        found = self.degrade(store, made)
+        after = store.summary()
+        new = found["derived_added"]
+        assert new == after["derived"]["sensor"] == found["pairs_added"] > 10
+        held_out = {s: after["splits"][s] for s in ("val", "test")}
+        assert held_out == {s: before["splits"][s] for s in ("val", "test")}
+        assert after["splits"]["train"] == before["splits"]["train"] + new
+        assert found["refused"]["held_out"] > 0
+        rows = store.rows(kind="pair", columns=["derived"])["derived"].to_pylist()
+        pairs = store.reader().read(range(len(rows)))
+        made_of = [
+            np.stack([p.lr for p, d in zip(pairs, rows, strict=True) if (d is None) is true])
+            for true in (True, False)
+        ]
+        true, derived = (x.astype(float) for x in made_of)
+        np.testing.assert_allclose(derived.mean((0, 2, 3)), true.mean((0, 2, 3)), rtol=0.15)
+        np.testing.assert_allclose(derived.std((0, 2, 3)), true.std((0, 2, 3)), rtol=0.25)
+        assert verify_store(store).is_well
+
+    def test_a_second_run_adds_nothing_and_another_store_the_same(
+        self, paired: PairStore, made: Path
+    ) -> None:
+        store = paired
+        self.degrade(store, made)
+        version, digest = store.version, store.digest()
+        again = self.degrade(store, made)
+        assert (again["derived_added"], again["version"]) == (0, version)
+        assert store.digest() == digest
+        derived = store.rows(where="derived IS NOT NULL").to_pylist()
+        gone = [
+            {name: row[name] for name in ("identity", "kind", "settings_digest", *BUCKETED_BY)}
+            for row in derived
+        ]
+        scenes = store.rows(where="side = 'hr' AND \"row\" IS NULL").to_pylist()
+        store.index.commit([], "test", forget=[*gone, *scenes])  # as if they had been damaged
+        assert self.degrade(store, made)["derived_added"] == len(derived)
+        assert store.digest() == digest, "noise and all"
+
 
 @pytest.mark.slow
 class TestCommand:
     @staticmethod
     def ingest(*arguments: object) -> dict[str, Any]:
-        from typer.testing import CliRunner
-
-        from flows.cli import app
-
-        words = ["ingest", "--unpaired", *map(str, arguments), "--json", "--lr-size", "16"]
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, done.stderr
-        return dict(json.loads(done.stdout))
+        return run("ingest", "--unpaired", *arguments, "--lr-size", 16)
 
     @staticmethod
     def fail(*arguments: object) -> str:
-        from typer.testing import CliRunner
-
-        from flows.cli import app
-
         words = ["ingest", "--unpaired", *map(str, arguments), "--lr-size", "16"]
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 1

@@ -151,7 +151,20 @@ def test_a_derived_pair_is_a_pair_to_train_on(store: Any) -> None:
     summary = store.summary()
     assert (summary["pairs"], summary["derived"]) == (1, {"sensor": 1})
     assert len(store.reader("train")) == 1
+    assert store.reader("train", chips=True).sides == ["hr"], "its LR image is no satellite's"
     assert verify_store(store).is_well
+
+
+def test_a_row_that_holds_a_derived_pair_out_is_damaged(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it came into the index, verify finds it."""
+    pair = make_pair(1)  # of validation ground
+    monkeypatch.setattr("geo.pairstore.store.check_row", lambda row: None)
+    row: Row = {**pair.row, "derived": "sensor"}
+    store.commit(store.write_part([replace(pair, row=row)]), "test")
+    (damage,) = verify_store(store).damages
+    assert "split 'val' is derived by sensor" in damage.what
 
 
 class TestCare:
