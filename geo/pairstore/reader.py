@@ -44,10 +44,12 @@ class PairReader:
         None for all, those without a category included.
     chips : bool
         Chips without partners as well, each with zeros for the image that it has not.
+    derived : bool
+        Pairs whose LR image is derived as well.
 
     Notes
     -----
-    It travels to another process as these five, not with its rows: they are read again there.
+    It travels to another process as these six, not with its rows: they are read again there.
     A store on a local disk may be read in forked processes as well.
     """
 
@@ -56,6 +58,7 @@ class PairReader:
     split: str | None = None
     categories: tuple[str, ...] | None = None
     chips: bool = False
+    derived: bool = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (
@@ -65,6 +68,7 @@ class PairReader:
             self.split,
             self.categories,
             self.chips,
+            self.derived,
         )
 
     @cached_property
@@ -83,7 +87,8 @@ class PairReader:
             split=self.split,
             version=self.version,
             columns=columns,
-            where=among("kind", WITH_PIXELS if self.chips else ("pair",)),
+            where=among("kind", WITH_PIXELS if self.chips else ("pair",))
+            + ("" if self.derived else " AND derived IS NULL"),
         )
         if self.categories is not None:
             table = table.filter(pc.is_in(table["category"], pa.array(self.categories)))
@@ -224,6 +229,13 @@ def _reopen(
     split: str | None,
     categories: tuple[str, ...] | None,
     chips: bool,
+    derived: bool,
 ) -> PairReader:
-    store = kind.open(url)
-    return PairReader(store=store, version=version, split=split, categories=categories, chips=chips)
+    return PairReader(
+        store=kind.open(url),
+        version=version,
+        split=split,
+        categories=categories,
+        chips=chips,
+        derived=derived,
+    )

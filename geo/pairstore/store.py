@@ -286,14 +286,16 @@ class PairStore:
         version: int | None = None,
         categories: Sequence[str] | None = None,
         chips: bool = False,
+        derived: bool = True,
     ) -> PairReader:
-        """Pairs by index, as of a version (the newest by default); `chips` have no partner."""
+        """Pairs by index, as of a version (the newest by default); see `PairReader`."""
         return PairReader(
             store=self,
             version=self.version if version is None else version,
             split=split,
             categories=None if categories is None else tuple(categories),
             chips=chips,
+            derived=derived,
         )
 
     def parts(self) -> set[str]:

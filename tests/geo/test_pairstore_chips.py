@@ -151,6 +151,8 @@ def test_a_derived_pair_is_a_pair_to_train_on(store: Any) -> None:
     summary = store.summary()
     assert (summary["pairs"], summary["derived"]) == (1, {"sensor": 1})
     assert len(store.reader("train")) == 1
+    true = pickle.loads(pickle.dumps(store.reader("train", derived=False)))
+    assert len(true) == 0, "who learns to degrade must not learn from what was degraded"
     assert store.reader("train", chips=True).sides == ["hr"], "its LR image is no satellite's"
     assert verify_store(store).is_well
 
