@@ -108,14 +108,9 @@ def train(
         if r.get("led_elsewhere"):
             return [f"Run {r['run_id']}: done on this machine."]
         lines = [f"Run {r['run_id']}, model {r['model_uri']}."]
-        for split in ("val", "test"):
-            if s := r.get(split):
-                lines.append(
-                    f"  {split}: PSNR {s['psnr_db']:.2f} dB, bicubic {s['bicubic_psnr_db']:.2f} "
-                    f"dB, gain {s['gain_db']:+.2f} dB over {s['pairs']} pairs"
-                )
+        lines += [f"  {split}: {scores}" for split, scores in r["told"].items()]
         lines.append(f"Look: {ui_command()}")
-        lines.append(f"Next: skyscale upscale SCENE OUT.tif --model {r['model_uri']}")
+        lines.append(f"Next: {r['next'].format(model=r['model_uri'])}")
         return lines
 
     run_command(work, json=json, debug=debug, tell=tell)

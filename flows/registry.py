@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,18 +49,36 @@ def find_model(uri: str) -> ModelSource:
     """
     if uri in BUILT_IN:
         return ModelSource(uri=uri, folder=None)
+    if (source := _stored(uri, "generator")) is not None:
+        return source
+    raise UsageError(
+        f"model is {uri!r}; wanted models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/generator, "
+        f"a folder with generator.json, or one of {', '.join(BUILT_IN)}"
+    )
+
+
+def find_degrader(uri: str) -> ModelSource | None:
+    """Resolve a degrader to a folder on this machine; None if the text names no kind of one.
+
+    Raises
+    ------
+    FlowError
+        If there is no such degrader.
+    """
+    return _stored(uri, "degrader")
+
+
+def _stored(uri: str, kind: str) -> ModelSource | None:
+    """A network of the registry, of a run, or in a folder."""
     if uri.startswith("models:/"):
         return _registered(uri)
     if uri.startswith("runs:/"):
         run_id = uri.removeprefix("runs:/").split("/")[0]
         return ModelSource(uri=uri, folder=_download(uri), run_id=run_id)
     folder = Path(uri)
-    if (folder / "generator.json").exists():
+    if (folder / f"{kind}.json").exists():
         return ModelSource(uri=uri, folder=str(folder.resolve()))
-    raise UsageError(
-        f"model is {uri!r}; wanted models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/generator, "
-        f"a folder with generator.json, or one of {', '.join(BUILT_IN)}"
-    )
+    return None
 
 
 def find_version_of(uri: str) -> Any:
@@ -107,21 +126,31 @@ def _download(uri: str) -> str:
         raise FlowError(f"{uri}: its files cannot be had ({error})") from error
 
 
-def find_version(run_id: str, weights_sha256: str) -> Any | None:
-    """The version that holds a run's generator, if there is one.
+def find_version(run_id: str, weights_sha256: str, name: str = MODEL_NAME) -> Any | None:
+    """The version of a model that holds what a run made, if there is one.
 
     A run that is resumed after its end, only to send what a tracker had missed, must not appear
     twice. The version was judged where it has the tag ``promotion``.
     """
     for version in mlflow_client().search_model_versions(f"run_id = '{run_id}'"):
         same = version.tags.get("weights_sha256") == weights_sha256
-        if version.name == MODEL_NAME and same:
+        if version.name == name and same:
             return version
     return None
 
 
-def register(run_id: str, tags: dict[str, Any]) -> str:
-    """Register the generator of a run as a new version; see `challenge`.
+def register(
+    run_id: str, tags: Mapping[str, Any], name: str = MODEL_NAME, artifact: str = "generator"
+) -> str:
+    """Register what a run made as a new version; see `challenge`.
+
+    Parameters
+    ----------
+    tags : mapping
+    name : str
+        Of the registered model.
+    artifact : str
+        Folder among the run's artifacts.
 
     Returns
     -------
@@ -133,23 +162,23 @@ def register(run_id: str, tags: dict[str, Any]) -> str:
     client = mlflow_client()
     try:
         client.create_registered_model(
-            MODEL_NAME, description="Generators that skyscale trained; see docs/ for the format."
+            name, description="Networks that skyscale trained; see docs/ for the format."
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(
-        MODEL_NAME,
-        source=f"runs:/{run_id}/generator",
+        name,
+        source=f"runs:/{run_id}/{artifact}",
         run_id=run_id,
         tags={k: str(v) for k, v in tags.items()},
     )
     return str(version.version)
 
 
-def challenge(version: str) -> None:
+def challenge(version: str, name: str = MODEL_NAME) -> None:
     """Give a version the alias ``challenger``."""
-    mlflow_client().set_registered_model_alias(MODEL_NAME, "challenger", version)
+    mlflow_client().set_registered_model_alias(name, "challenger", version)
 
 
 def champion_version() -> Any | None:
@@ -215,12 +244,12 @@ def promote(version: str, reason: str) -> None:
     _write_down(version, reason)
 
 
-def keep_champion(version: str, reason: str) -> None:
+def keep_champion(version: str, reason: str, name: str = MODEL_NAME) -> None:
     """Write on a challenger why it was not promoted."""
-    _write_down(version, reason)
+    _write_down(version, reason, name)
 
 
-def _write_down(version: str, reason: str) -> None:
+def _write_down(version: str, reason: str, name: str = MODEL_NAME) -> None:
     """As a tag, for programs, and where people look first: the description."""
-    describe_version(f"{MODEL_NAME}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
-    mlflow_client().set_model_version_tag(MODEL_NAME, version, "promotion", reason)
+    describe_version(f"{name}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
+    mlflow_client().set_model_version_tag(name, version, "promotion", reason)

@@ -93,9 +93,8 @@ def _lacks_news(config: TrainFlowConfig) -> dict[str, Any] | None:
 
 
 def _sentence(result: Mapping[str, Any]) -> str:
-    scores = result.get("test") or result.get("val") or {}
-    gain = f": gain over bicubic {scores['gain_db']:+.2f} dB" if "gain_db" in scores else ""
-    return f"{result.get('model_uri') or 'The generator'}{gain}"
+    told = [f": {split} {scores}" for split, scores in result["told"].items()]
+    return f"{result['model_uri']}{''.join(told[:1])}"
 
 
 @task(name="prepare", cache_policy=NO_CACHE, **TRIED_AGAIN)

@@ -55,10 +55,13 @@ def images_of(summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]
         Of the version, as the store tells it.
     """
     pairs = summary["splits"].get("train", 0)
-    if config.task != "unpaired":
+    if config.task == "paired":
         return {"lr": pairs, "hr": pairs}
-    true = {"lr": pairs - sum(summary["derived"].values()), "hr": pairs}
-    return {side: true[side] + of.get("train", 0) for side, of in summary["chips"].items()}
+    true = pairs - sum(summary["derived"].values())
+    if config.task == "degrade":
+        return {"lr": true, "hr": true}
+    both = {"lr": true, "hr": pairs}
+    return {side: both[side] + of.get("train", 0) for side, of in summary["chips"].items()}
 
 
 def check_pairs(store: str, summary: Mapping[str, Any], config: TrainConfig, *, world: int) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.config_unpaired import PRODUCTS
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -17,9 +19,12 @@ class RunFolder:
     Parameters
     ----------
     path : Path
+    made : str
+        Folder of what is made, inside.
     """
 
     path: Path
+    made: str = "generator"
 
     @property
     def job(self) -> Path:
@@ -67,14 +72,19 @@ class RunFolder:
         return self.path / "comparison.json"
 
     @property
-    def generator(self) -> Path:
-        """The exported generator."""
-        return self.path / "generator"
+    def product(self) -> Path:
+        """What was made: an exported generator, for example."""
+        return self.path / self.made
+
+    @property
+    def degrader(self) -> Path:
+        """The exported degrader: what was made, or what came with a generator, if any did."""
+        return self.path / "degrader"
 
     @property
     def card(self) -> Path:
-        """What the generator is for, how good it is, what it cannot do."""
-        return self.generator / "README.md"
+        """What it is for, how good it is, what it cannot do."""
+        return self.product / "README.md"
 
     @property
     def curves(self) -> Path:
@@ -92,7 +102,8 @@ class RunFolder:
 
 def folder_of(job: Mapping[str, Any]) -> RunFolder:
     """Folder of a job."""
-    return RunFolder(Path(job["folder"]))
+    task = job["config"].get("task", "paired")  # older jobs know of no other
+    return RunFolder(Path(job["folder"]), PRODUCTS[task])
 
 
 def write_text_whole(file: Path, text: str) -> None:

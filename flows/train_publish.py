@@ -7,14 +7,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from flows import registry, tracking
-from flows.champion import judge
 from flows.console import say
 from flows.learning_curves import draw_curves, read_curves
 from flows.metric_spool import Spool
-from flows.model_card import write_card
 from flows.run_logger import RunLogger
-from flows.run_notes import training_section
 from flows.train_folder import RunFolder, folder_of, write_text_whole
+from flows.train_kinds import kind_of
 from flows.transient import is_transient
 
 
@@ -29,19 +27,26 @@ def publish_run(job: Mapping[str, Any], *, insist: bool = False) -> dict[str, An
     Returns
     -------
     dict
-        ``run_id``, ``model_uri``, ``generator``, ``val``, ``test``, ``published``. Without a
-        tracker the model is the folder on this disk, and `published` is false.
+        ``run_id``, ``model_uri``, ``generator`` (or what else it is), ``val``, ``test``,
+        ``told`` (these two in a phrase), ``next``, ``published``. Without a tracker the model is
+        the folder on this disk, and `published` is false.
     """
-    folder, run_id = folder_of(job), job["run_id"]
+    folder, run_id, kind = folder_of(job), job["run_id"], kind_of(job["config"])
     evaluation = folder.read_evaluation()
-    write_text_whole(folder.card, write_card(job, evaluation))
+    write_text_whole(folder.card, kind.write_card(job, evaluation))
     curves = read_curves(Spool(folder.spool).entries())
     draw_curves(curves, folder.curves, title=f"skyscale train {run_id[:8]}")
     result = {
         "run_id": run_id,
-        "generator": str(folder.generator),
+        kind.product: str(folder.product),
         "val": evaluation.get("val"),
         "test": evaluation.get("test"),
+        "next": kind.next_step,
+        "told": {
+            split: f"{told} over {scores['pairs']} pairs"
+            for split in ("test", "val")
+            if (scores := evaluation.get(split)) and (told := kind.tell_scores(scores))
+        },
     }
     try:
         version = _tell_tracker(job, evaluation)
@@ -52,8 +57,8 @@ def publish_run(job: Mapping[str, Any], *, insist: bool = False) -> dict[str, An
             f"train: trained, but not registered or judged ({' '.join(str(error).split())[:300]}); "
             f"--resume {run_id} does that"
         )
-        return {**result, "model_uri": str(folder.generator), "published": False}
-    uri = f"models:/{registry.MODEL_NAME}/{version}"
+        return {**result, "model_uri": str(folder.product), "published": False}
+    uri = f"models:/{kind.model_name}/{version}"
     return {**result, "model_uri": uri, "published": True}
 
 
@@ -66,16 +71,15 @@ def closing(result: Mapping[str, Any]) -> str:
     if result.get("led_elsewhere"):
         return f"run {result['run_id']}, this machine's part"
     told = f"run {result['run_id']}, {result['model_uri']}"
-    for split in ("test", "val"):
-        if scores := result[split]:
-            told += f", {split} gain {scores['gain_db']:+.2f} dB over {scores['pairs']} pairs"
-            break
+    for split, scores in result["told"].items():
+        told += f", {split}: {scores}"
+        break
     return told if result["published"] else f"{told}; not registered: MLflow was away"
 
 
 def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """Log scores and files, register and judge; returns the version."""
-    folder, run_id = folder_of(job), job["run_id"]
+    folder, run_id, kind = folder_of(job), job["run_id"], kind_of(job["config"])
     tracking.check_reachable()  # MLflow's client would try for minutes
     logger = RunLogger(run_id, folder.spool)
     step = evaluation["training"]["selected_step"] or 0
@@ -90,16 +94,19 @@ def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
             tracking.log_files(run_id, {"": file})
     if folder.test.exists():
         tracking.log_files(run_id, {"test": folder.test})
-    tracking.log_files(run_id, {"generator": folder.generator})
-    known = registry.find_version(run_id, evaluation["training"]["weights_sha256"])
+    tracking.log_files(run_id, {kind.product: folder.product})
+    if folder.degrader.is_dir() and folder.degrader != folder.product:
+        tracking.log_files(run_id, {"degrader": folder.degrader})
+    weights = evaluation["training"]["weights_sha256"]
+    known = registry.find_version(run_id, weights, kind.model_name)
     if known is None:
         version = _register(job, evaluation)
     else:
         version = str(known.version)
         say(f"train: registered before as version {version}")
     if known is None or "promotion" not in known.tags:
-        registry.challenge(version)
-        judge(version, job, evaluation)
+        registry.challenge(version, kind.model_name)
+        kind.judge(version, job, evaluation)
     if folder.comparison.exists():
         tracking.log_files(run_id, {"": folder.comparison})
     _describe(job, version, evaluation)
@@ -108,7 +115,7 @@ def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
 
 
 def _register(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
-    test = evaluation.get("test") or {}
+    kind = kind_of(job["config"])
     return registry.register(
         job["run_id"],
         {
@@ -116,19 +123,19 @@ def _register(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
             "store_version": job["store_version"],
             "store_digest": job["store_digest"],
             **({"start_from": job["start"]["name"]} if job.get("start") else {}),
-            "test_psnr_db": test.get("psnr_db"),
-            "test_bicubic_psnr_db": test.get("bicubic_psnr_db"),
-            "test_gain_db": test.get("gain_db"),
-            "test_hf_power_ratio": test.get("hf_power_ratio"),
+            **kind.version_tags(evaluation),
         },
+        kind.model_name,
+        kind.product,
     )
 
 
 def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any]) -> None:
     """Tell reviewers of the run and of the version what came of it."""
-    run_id, model = job["run_id"], f"{registry.MODEL_NAME}/{version}"
+    kind = kind_of(job["config"])
+    run_id, model = job["run_id"], f"{kind.model_name}/{version}"
     client = tracking.mlflow_client()
-    told = training_section(
+    told = kind.section(
         job,
         evaluation,
         experiment_id=client.get_run(run_id).info.experiment_id,

@@ -19,11 +19,9 @@ from flows.progress import Pace
 from flows.run_logger import RunLogger
 from flows.settings import is_leading_rank, prepare_rank_environment
 from flows.system_metrics import system_reader
-from flows.train_evaluate import PairScore, evaluate_run
 from flows.train_folder import RunFolder, folder_of
-from flows.train_start import pair_spec
+from flows.train_kinds import Kind, kind_of
 from geo.pairstore.store import PairStore
-from geo.pictures import training_strip
 from models.config import TrainConfig
 from models.errors import ModelError
 from models.evaluate import Evaluation
@@ -46,15 +44,23 @@ class Reporter:
     bands : tuple of str
     config : TrainConfig
         Says how many steps there are.
+    kind : Kind
+        Of what is trained.
     """
 
     def __init__(
-        self, run_id: str, folder: RunFolder, bands: tuple[str, ...], config: TrainConfig
+        self,
+        run_id: str,
+        folder: RunFolder,
+        bands: tuple[str, ...],
+        config: TrainConfig,
+        kind: Kind,
     ) -> None:
         self._logger = RunLogger(run_id, folder.spool, system=system_reader())
         self._events = folder.events
         self._bands = bands
         self._config = config
+        self._kind = kind
         self._first: tuple[int, float] | None = None  # step and time of this sitting's first word
         self._told_at = time.monotonic()
 
@@ -98,16 +104,10 @@ class Reporter:
         """Log scores and pictures."""
         scores = evaluation.scores
         self._logger.metrics({f"val/{name}": value for name, value in scores.items()}, step)
-        for number, sample in enumerate(evaluation.samples):
-            png = training_strip(sample.lr, sample.sr, sample.hr, sample.valid, bands=self._bands)
-            self._logger.picture(f"samples/place{number}/step{step:06d}.png", png, step)
-        if "gain_db" in scores:
-            detail = scores.get("hf_power_ratio")
-            told = "" if detail is None else f", detail {detail:.0%} of reality's"
-            tell(
-                f"step {step}: validation PSNR {scores['psnr_db']:.2f} dB, bicubic "
-                f"{scores['bicubic_psnr_db']:.2f} dB, gain {scores['gain_db']:+.2f} dB{told}"
-            )
+        for name, png in self._kind.pictures(evaluation, self._bands).items():
+            self._logger.picture(f"samples/{name}/step{step:06d}.png", png, step)
+        if (told := self._kind.tell_scores(scores)) is not None:
+            tell(f"step {step}: validation {told}")
 
     def on_checkpoint(self, *, step: int, path: Path) -> None:
         """Nothing to log: a checkpoint is for resuming, on this disk."""
@@ -154,21 +154,21 @@ def _run(job: Mapping[str, Any]) -> int:
     version = job["store_version"]
     folder = folder_of(job)
     config = TrainConfig.from_dict(job["config"])
-    spec = pair_spec(store.config)
-    score = PairScore(scale=spec.scale, data_range=spec.data_range)
+    kind = kind_of(config)
+    spec = kind.spec(store.config)
+    score = kind.score(spec)
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     leads = is_leading_rank()
-    reporter = Reporter(job["run_id"], folder, spec.bands, config) if leads else None
-    apart = config.task == "unpaired"
-    training = store.reader("train", version=version, chips=apart)
+    reporter = Reporter(job["run_id"], folder, spec.bands, config, kind) if leads else None
+    training = kind.pairs(store, "train", version, config)
     try:
         result = train(
             config,
             train_pairs=training,
             groups=training.groups,
-            sides=training.sides if apart else None,
-            val_pairs=store.reader("val", version=version),
+            sides=training.sides if config.task == "unpaired" else None,
+            val_pairs=kind.pairs(store, "val", version, config),
             spec=spec,
             score=score,
             folder=folder.path,
@@ -180,7 +180,7 @@ def _run(job: Mapping[str, Any]) -> int:
             start_from=_start_of(job),
         )
         if leads and result.stopped_by != "request":
-            evaluate_run(job, store, score, result, tell)
+            kind.evaluate(job, store, score, result, tell)
     finally:
         if reporter is not None:
             reporter.close(asked_to_stop=bool(stopping))

@@ -99,6 +99,14 @@ def pair_strip(
     )
 
 
+def degraded_strip(hr: _Stack, seen: _Stack, lr: _Stack, *, bands: Sequence[str]) -> bytes:
+    """PNG of a sample: HR, what is seen of it on LR pixels, the true LR pixels."""
+    scale = hr.shape[-1] // lr.shape[-1]
+    limits = stretch_limits(lr, np.ones(lr.shape[1:], np.bool_))
+    coarse = (upsample(np.asarray(image, np.float32), scale, "nearest") for image in (seen, lr))
+    return encode_png(strip([to_rgb8(image, limits, bands) for image in (hr, *coarse)]))
+
+
 def training_strip(
     lr: _Stack,
     sr: _Stack,

@@ -120,9 +120,10 @@ class TrainConfig:
     ----------
     task : str
         ``paired`` learns from pairs of the same ground; ``unpaired`` shows LR and HR images each
-        in an order of its own, so that none need have a partner (CycleGAN).
+        in an order of its own, so that none need have a partner (CycleGAN); ``degrade`` learns
+        from pairs how LR images come of HR ones, to make LR partners of other aerial imagery.
     cycle : CycleConfig
-        Of ``unpaired``.
+        Of ``unpaired``, and the network of ``degrade``.
     generator, discriminator : GeneratorConfig, DiscriminatorConfig
     seed : int
         Of weights, order of pairs, crops and flips.
@@ -311,6 +312,11 @@ class TrainConfig:
             )
         if self.task == "unpaired":
             self._check_unpaired()
+        if self.task == "degrade" and (self.growing_share or self.losses.feature_matching):
+            raise ConfigError(
+                "growing_share and losses.feature_matching have no meaning for the task degrade: "
+                "set them to 0"
+            )
         if self.generator.fused:
             raise ConfigError("a fused generator cannot be trained: leave generator.fused out")
 

@@ -45,7 +45,8 @@ class GeneratorConfig:
     growth : int
         Of ``rrdb``: planes that each layer of a dense block adds.
     dropout : float
-        Of ``unet``: share of planes left out in the upper half, while training.
+        Of ``unet``: share of planes left out in the upper half, while training and in the draws
+        that ``skyscale upscale --draws`` asks for.
     fused : bool
         Of ``span``: branches already folded into one, as exported. Cannot be trained.
     """

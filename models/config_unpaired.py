@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from models.config_checks import at_least, not_negative, positive
 
-TASKS = ("paired", "unpaired")
+PRODUCTS = {"paired": "generator", "unpaired": "generator", "degrade": "degrader"}
+"""What each task makes."""
+
+TASKS = tuple(PRODUCTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +32,10 @@ class CycleConfig:
     pool : int
         Past drawings that are kept and shown to the discriminators again; 0 for none.
     channels, blocks : int
-        Of the network from HR to LR: feature planes and residual blocks.
+        Of the network from HR to LR, also of the task ``degrade``: feature planes and residual
+        blocks.
     stages : int
-        Of the discriminator of LR patches: halvings of the patch.
+        Of the discriminator of LR patches, also of ``degrade``: halvings of the patch.
     """
 
     cycle: float = 5.0

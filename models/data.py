@@ -57,6 +57,18 @@ class PairSource(Protocol):
         """
 
 
+class GroupedPairs(PairSource, Protocol):
+    """Pairs whose categories are known."""
+
+    @property
+    def groups(self) -> Sequence[str | None]:
+        """Category of each pair."""
+
+    @property
+    def sides(self) -> Sequence[str | None] | None:
+        """The one image that each has for the task, ``lr`` or ``hr``; None for pairs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """A pair in memory; see `PairLike`."""

@@ -25,13 +25,12 @@ from models.data import (
 )
 from models.distributed import Ranks, pick_dtype
 from models.errors import TrainingError
-from models.evaluate import Evaluation, Score, evaluate
-from models.generators.base import Generator
+from models.evaluate import Evaluation, Score
 from models.health import Sickness, Watch
 from models.listener import Listener
 from models.meter import Meter
-from models.predict import upsample
 from models.prefetch import Prefetcher
+from models.product import Origin
 from models.quality import psnr_of
 from models.selection import Choice, Selection, Weights, choose
 from models.start import Start, load_start
@@ -108,6 +107,7 @@ class Run:
             apart=apart,
         )
         self.learner = self._build(None if apart is None else apart[0].places)
+        self.product = self.learner.product(spec)
         self.selection = Selection(self._checkpoints)
         self.choice: Choice | None = None
         self._last_batch: Tensors | None = None
@@ -164,12 +164,14 @@ class Run:
             f"instead of {detail[0]:.0%} (psnr_cost_db is {self.config.psnr_cost_db:g})"
         )
 
-    def export(self) -> Generator:
-        """The generator that was chosen."""
-        network = self.learner.ema.network
+    def export(self, target: Path, *, store_version: str | None, store_digest: str | None) -> None:
+        """Write what was chosen; only where `here.leads`."""
         if self.choice is not None:
-            network.load_state_dict(self.selection.blend(self.choice.share))
-        return network.for_export()
+            self.product.network.load_state_dict(self.selection.blend(self.choice.share))
+        origin = Origin(
+            training=self.summary(), store_version=store_version, store_digest=store_digest
+        )
+        self.product.export(target, origin)
 
     def summary(self) -> dict[str, Any]:
         """What the exported generator says of its training."""
@@ -234,7 +236,7 @@ class Run:
             return self._last_batch
 
         if self.clock.phase == "content":
-            growth = growth_at(learner.generator.levels, config.growing_share, position)
+            growth = growth_at(learner.levels, config.growing_share, position)
             meter.add(learner.content_step(take(), growth))
             self.clock.content_steps += 1
         else:
@@ -319,7 +321,7 @@ class Run:
             self.selection.offer(
                 step,
                 evaluation.scores,
-                self.learner.ema.network,
+                self.product.network,
                 playing=self.clock.adversarial_steps > 0,
             )
             self._listener.on_validation(step=step, evaluation=evaluation)
@@ -343,20 +345,10 @@ class Run:
         return self.selection.faithful is not None or self.selection.sharp is not None
 
     def _score_weights(self, weights: Weights) -> Mapping[str, float]:
-        self.learner.ema.network.load_state_dict(weights)
+        self.product.network.load_state_dict(weights)
         return self._validate(samples=0).scores
 
     def _validate(self, samples: int = _SAMPLES) -> Evaluation:
-        return evaluate(
-            lambda lr: upsample(
-                self.learner.ema.network,
-                lr,
-                data_range=self.spec.data_range,
-                device=self.here.device,
-                dtype=self._dtype,
-            ),
-            self._val_pairs,
-            self._score,
-            limit=self.config.val_pairs,
-            samples=samples,
+        return self.product.validate(
+            self._val_pairs, self._score, limit=self.config.val_pairs, samples=samples
         )

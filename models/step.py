@@ -12,11 +12,13 @@ from models.balance import Balance
 from models.config import TrainConfig
 from models.content import Content
 from models.content_losses import lattice
+from models.data import PairSpec
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
 from models.ema import EMA
 from models.generators.base import Generator
 from models.player import LossOf, Metrics, Player, autocast
+from models.product import Upsampling
 from models.referee import Referee, Shown
 from models.tensors import Tensors
 
@@ -69,6 +71,17 @@ class Learner:
     def discriminator(self) -> Discriminator:
         """The network that judges."""
         return self._referee.network
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Scales that the generator can work at while it grows up."""
+        return self.generator.levels
+
+    def product(self, spec: PairSpec) -> Upsampling:
+        """The averaged generator."""
+        return Upsampling(
+            self.ema.network, self._config.generator, spec, self._ranks.device, self._dtype
+        )
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -14,14 +14,15 @@ from models.balance import Balance
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig
 from models.data import PairSpec
+from models.degrade_step import DegradeLearner
 from models.degrader import Degrader
 from models.discriminators.base import Discriminator
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
-from models.ema import EMA
 from models.generators.base import Generator
 from models.generators.registry import build_generator
 from models.player import Metrics
+from models.product import Product
 from models.step import Growth, Learner
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
@@ -30,8 +31,12 @@ from models.unpaired import UnpairedLearner
 class Strategy(Protocol):
     """Networks with their optimisers, and the updates of a task."""
 
-    generator: Generator
-    ema: EMA[Generator]
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Scales that the generator can work at while it grows up; none for most."""
+
+    def product(self, spec: PairSpec) -> Product:
+        """What is validated and exported."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -81,6 +86,8 @@ def build_strategy(
         Of the imagery; see `models.data.band_statistics`.
     """
     bands = len(spec.bands)
+    if config.task == "degrade":
+        return _degrading(config, spec, statistics, here, dtype)
     generator = build_generator(config.generator, bands=bands, scale=spec.scale)
     if config.growing_share:
         generator.prepare_to_grow()
@@ -89,17 +96,35 @@ def build_strategy(
         _settle((generator, judge), statistics, here)
         _compile(config, here, generator, judge)
         return Learner(generator, judge, config, here, dtype)
-    cycle = config.cycle
-    degrader = Degrader(bands=bands, scale=spec.scale, channels=cycle.channels, blocks=cycle.blocks)
-    coarse = build_discriminator(
-        DiscriminatorConfig(
-            name="patchgan", channels=config.discriminator.channels, stages=cycle.stages
-        ),
-        bands=bands,
-    )
+    degrader, coarse = _coarse_side(config, spec)
     _settle((generator, degrader, judge, coarse), statistics, here)
     _compile(config, here, generator, judge)
     return UnpairedLearner(generator, degrader, judge, coarse, config, here, dtype)
+
+
+def _degrading(
+    config: TrainConfig,
+    spec: PairSpec,
+    statistics: tuple[npt.NDArray[np.float32], float],
+    here: Ranks,
+    dtype: torch.dtype,
+) -> DegradeLearner:
+    degrader, judge = _coarse_side(config, spec)
+    _settle((degrader, judge), statistics, here)
+    return DegradeLearner(degrader, judge, config, here, dtype)
+
+
+def _coarse_side(config: TrainConfig, spec: PairSpec) -> tuple[Degrader, Discriminator]:
+    """Who makes LR images of HR images, and who judges them."""
+    cycle, bands = config.cycle, len(spec.bands)
+    degrader = Degrader(bands=bands, scale=spec.scale, channels=cycle.channels, blocks=cycle.blocks)
+    judge = DiscriminatorConfig(
+        name="patchgan",
+        channels=config.discriminator.channels,
+        stages=cycle.stages,
+        conditional=config.discriminator.conditional,
+    )
+    return degrader, build_discriminator(judge, bands=bands)
 
 
 def _settle(

@@ -51,6 +51,11 @@ class Tensors:
         """
         return torch.roll(images * self.valid, self.shift, dims=(2, 3))
 
+    def lr_for_discriminator(self, images: Tensor, valid: Tensor) -> Tensor:
+        """LR images [n, C, p, p] as who judges them sees them; see `for_discriminator`."""
+        shift = tuple(step % images.shape[-1] for step in self.shift)
+        return torch.roll(images * valid, shift, dims=(2, 3))
+
     def pieces(self, count: int) -> list[Tensors]:
         """The mini-batch in equal parts."""
         if count == 1:

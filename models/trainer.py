@@ -1,4 +1,4 @@
-"""Training as one call: pairs in, an exported generator out."""
+"""Training as one call: pairs in, an exported network out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ import torch
 
 from models.clock import Clock
 from models.config import TrainConfig
-from models.config_networks import exported_form
 from models.data import PairSource, PairSpec, Side, places_of
 from models.distributed import ranks
 from models.errors import ConfigError, DataError
 from models.evaluate import Score
-from models.export import GeneratorCard, save_generator
 from models.listener import Listener, Silent
 from models.run import Run
 from models.sampler import balanced_weights
@@ -32,8 +30,9 @@ class TrainResult:
 
     Parameters
     ----------
-    generator : Path
-        Folder of the exported generator (averaged weights), as `Predictor` reads it.
+    exported : Path
+        Folder of what was made, of averaged weights: a generator as `Predictor` reads it, for
+        example.
     stopped_by : str
         ``steps`` or ``time`` when the run has finished, ``request`` when it can be continued.
     clock : Clock
@@ -41,10 +40,10 @@ class TrainResult:
     validation : mapping
         Scores on validation pairs of the state that is exported; see `models.selection`.
     parameters : int
-        Of the generator.
+        Of what was made.
     """
 
-    generator: Path
+    exported: Path
     stopped_by: Literal["steps", "time", "request"]
     clock: Clock
     validation: Mapping[str, float]
@@ -136,26 +135,15 @@ def train(
         run.go(stop or (lambda: False))
         if here.leads and run.clock.phase == "done":
             run.choose()
-        card = GeneratorCard(
-            architecture=exported_form(config.generator),
-            scale=spec.scale,
-            bands=spec.bands,
-            data_range=spec.data_range,
-            halo=run.learner.generator.halo,
-            pixel_dtype=spec.dtype,
-            store_version=store_version,
-            store_digest=store_digest,
-            training=run.summary(),
-        )
-        target = folder / "generator"
+        target = folder / run.product.folder
         if here.leads:
-            save_generator(target, run.export(), card)
+            run.export(target, store_version=store_version, store_digest=store_digest)
         return TrainResult(
-            generator=target,
+            exported=target,
             stopped_by=run.clock.stopped_by(config),
             clock=run.clock,
             validation=run.choice.scores if run.choice else {},
-            parameters=sum(p.numel() for p in run.learner.generator.parameters()),
+            parameters=sum(p.numel() for p in run.product.network.parameters()),
         )
 
 

@@ -14,7 +14,9 @@ from models.config import TrainConfig
 from models.content import Content
 from models.content_losses import lattice
 from models.cycle_losses import distance, whole_cells
+from models.data import PairSpec
 from models.degrader import Degrader
+from models.degrading import BothWays, Degrading
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
 from models.ema import EMA
@@ -22,6 +24,7 @@ from models.errors import ConfigError
 from models.generators.base import Generator
 from models.image_pool import ImagePool
 from models.player import LossOf, Metrics, Player, autocast
+from models.product import Upsampling
 from models.referee import Referee, Shown
 from models.step import Growth
 from models.tensors import Tensors
@@ -82,6 +85,19 @@ class UnpairedLearner:
         self._fine = Referee(fine, config, ranks, dtype)
         self._coarse = Referee(coarse, config, ranks, dtype, of=_OF_LR)
         self._drawn, self._seen = (ImagePool(config.cycle.pool) for _ in range(2))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Scales that the generator can work at while it grows up."""
+        return self.generator.levels
+
+    def product(self, spec: PairSpec) -> BothWays:
+        """The averaged generator, and beside it the averaged degrader."""
+        config, device = self._config, self._ranks.device
+        return BothWays(
+            Upsampling(self.ema.network, config.generator, spec, device, self._dtype),
+            Degrading(self.degrader_ema.network, config.cycle, spec, device),
+        )
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -227,8 +243,7 @@ class UnpairedLearner:
 
     def _coarse_shown(self, seen: Tensor, batch: Tensors) -> Shown:
         valid = _lr_valid(batch) * whole_cells(batch.valid, self.generator.scale)
-        shift = tuple(step % batch.lr.shape[-1] for step in batch.shift)
-        real, drawn = (torch.roll(x * valid, shift, dims=(2, 3)) for x in (batch.lr, seen))
+        real, drawn = (batch.lr_for_discriminator(x, valid) for x in (batch.lr, seen))
         return Shown(real, drawn)
 
     def _autocast(self) -> torch.autocast:

@@ -122,9 +122,9 @@ def go_on(
     except ModelError as error:
         kind = "refused" if isinstance(error, ConfigError) else "diverged"
         return Outcome(standing=None, accuracy=np.nan, steps=0, trouble=f"{kind}: {error}")
-    reached = standing(result.generator, split.held_out)
+    reached = standing(result.exported, split.held_out)
     told = [text for text in curve.events if "exported is" not in text]
-    share = load_card(result.generator).training["sharp_share"]
+    share = load_card(result.exported).training["sharp_share"]
     bad = "diverged: not finite" if not np.isfinite(reached.psnr) else "worse than bicubic"
     broken = not reached.gain >= 0
     return Outcome(
@@ -133,7 +133,7 @@ def go_on(
         steps=result.clock.adversarial_steps,
         trouble="; ".join([*([bad] if broken else []), *told]) or "no",
         share=share,
-        generator=result.generator,
+        generator=result.exported,
         curve=curve,
     )
 

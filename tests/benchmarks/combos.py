@@ -126,9 +126,9 @@ def _generators(write: Write, split: Split, fresh: Iterator[Path]) -> None:
         except Exception as error:  # as above
             write(f"| {name} | | | {type(error).__name__}: {error} | |")
             continue
-        s = standing(result.generator, split.held_out)
+        s = standing(result.exported, split.held_out)
         write(
-            f"| {name} | {_size(result.parameters, result.generator)} "
+            f"| {name} | {_size(result.parameters, result.exported)} "
             f"| {result.clock.content_steps} | {s.gain:+.3f} | {s.detail:.3f} |"
         )
 

@@ -87,7 +87,7 @@ def _row(split: Split, length: float, trial: Path, folder: Path, curve: Curve) -
     config = dataclasses.replace(config, val_every=every_curve_point(split, config, trial))
     curve.__init__()  # type: ignore[misc]  # the clock starts now
     result = train_on(split, config, folder, curve=curve)
-    s = standing(result.generator, split.held_out)
+    s = standing(result.exported, split.held_out)
     return (
         f"{result.clock.content_steps} | {s.bicubic_psnr:.2f} | {s.gain:+.3f} "
         f"| {s.pooled_gain:+.3f}"

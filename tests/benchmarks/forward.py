@@ -113,7 +113,7 @@ def _by_precision(write: Write, folder: Path) -> None:
     """Train for a minute, so that there is real detail to round."""
     split = aerial_pairs()
     result = train_on(split, content_config(minutes(1.0)), folder / "trained")
-    exact, fast = (Predictor.load(result.generator, precision=p) for p in PRECISIONS)
+    exact, fast = (Predictor.load(result.exported, precision=p) for p in PRECISIONS)
     pairs = split.held_out.read(range(len(split.held_out)))
     truth = np.stack([pair.hr for pair in pairs]).astype(np.float32)
     lr = np.stack([pair.lr for pair in pairs])

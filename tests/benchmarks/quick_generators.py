@@ -43,7 +43,7 @@ def quick_generators() -> tuple[Split, dict[str, Predictor]]:
     }
     made = {name: train_on(split, config, folder / name) for name, config in configs.items()}
     return split, {
-        name: Predictor.load(result.generator, precision="float32", threads=1)
+        name: Predictor.load(result.exported, precision="float32", threads=1)
         for name, result in made.items()
     }
 

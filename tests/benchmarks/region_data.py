@@ -88,7 +88,7 @@ def quick_generator(folder: Path, bands: int, steps: int = 600) -> Path:
         folder=folder,
         listener=Curve(),
     )
-    return result.generator
+    return result.exported
 
 
 def run_upscale(

@@ -44,9 +44,9 @@ def _row(
         settings["lr_content"] = FURTHER["lr_content"]
     start = None if champion is None else Start(folder=champion)
     result = train_on(split, content_config(1.0, **settings), folder, start_from=start)
-    s = standing(result.generator, split.held_out)
+    s = standing(result.exported, split.held_out)
     write(
         f"| {split.name} | {'from scratch' if champion is None else 'as the champion'} | "
         f"{len(split.train_images)} | {steps} | {s.gain:+.3f} | {s.pooled_gain:+.3f} |"
     )
-    return result.generator
+    return result.exported

@@ -70,8 +70,8 @@ def train(folder: Path, world: Any) -> str:
                 world.lr, world.true_hr, world.true_hr, world.true_hr[0] > 0, bands=BANDS
             )
             logger.picture(f"samples/place0/step{step:06d}.png", strip, step)
-    run.generator.mkdir()
-    (run.generator / "generator.json").write_text("{}")
+    run.product.mkdir()
+    (run.product / "generator.json").write_text("{}")
     told = {"selected_step": 30, "weights_sha256": "0" * 64}
     evaluation = {"parameters": 1234, "training": told, "val": SCORES, "test": SCORES}
     run.evaluation.write_text(json.dumps(evaluation))
@@ -167,7 +167,7 @@ def test_a_training_shows_its_result_pictures_and_curves_at_once(page: Any, revi
     for name in ("step000010", "step000020", "step000030", "curves", "map"):
         picture = page.locator(f"img[src*='{name}.png']")
         picture.scroll_into_view_if_needed()
-        assert picture.evaluate(shown), name
+        page.wait_for_function(shown, arg=picture.element_handle())
     page.get_by_role("tab", name="Model metrics").click()
     page.get_by_placeholder("Search metric charts").fill("psnr")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for()

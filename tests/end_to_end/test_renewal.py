@@ -115,7 +115,7 @@ def test_with_enough_it_begins_with_weights_and_score_of_the_champion(
     at_start = next(metric.value for metric in scores if metric.step == 0)
     assert at_start == pytest.approx(nights.score_champion("val")["psnr_db"], abs=1e-3)
     assert renewed["val"]["psnr_db"] > at_start
-    assert load_card(folder.generator).weights_sha256 != card.weights_sha256
+    assert load_card(folder.product).weights_sha256 != card.weights_sha256
     run = tracking.mlflow_client().get_run(renewed["run_id"])
     assert run.data.tags["start_from"] == f"{NAME}/1"
     assert f"trained further from | {NAME}/1" in folder.card.read_text()

@@ -80,8 +80,8 @@ class Candidate:
         self.run_id = tracking.start_run("train", {"stage": "train"}, {})
         self.folder = RunFolder(folder / self.run_id)
         generator, scored = drawn(store)
-        shutil.copytree(generator, self.folder.generator)
-        tracking.log_files(self.run_id, {"generator": self.folder.generator})
+        shutil.copytree(generator, self.folder.product)
+        tracking.log_files(self.run_id, {"generator": self.folder.product})
         opened = PairStore.open(store)
         self.job = {
             "run_id": self.run_id,
@@ -90,6 +90,7 @@ class Candidate:
             "store_version": opened.version,
             "store_digest": digest,
             "champion_version": compared_with,
+            "config": {},
         }
         self.evaluation: dict[str, Any] = {"test": dict(scored.summary)}
         write_scored(scored.tiles, self.folder.test)

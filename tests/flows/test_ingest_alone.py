@@ -162,7 +162,7 @@ class TestSettings:
         with pytest.raises(UsageError, match="wanted one"):
             IngestConfig(aerial="a", store="s", degrade="sensor", unpaired=True)
         assert IngestConfig(aerial="a", store="s", degrade="sensor").alone
-        with pytest.raises(UsageError, match="'blur'; wanted sensor"):
+        with pytest.raises(UsageError, match="'blur'; wanted sensor, models:"):
             find_deriver("blur")
 
 

@@ -111,7 +111,7 @@ def test_a_run_that_makes_it_worse_exports_what_it_began_with(
 ) -> None:
     wild = dataclasses.replace(GOES_ON, lr_content=1.0, ema_decay=0.1, warmup_steps=0)
     result = run(wild, tmp_path, start_from=Start(folder=champion / "generator"))
-    mine, theirs = load_card(result.generator), load_card(champion / "generator")
+    mine, theirs = load_card(result.exported), load_card(champion / "generator")
     assert mine.weights_sha256 == theirs.weights_sha256
     assert mine.training["selected_step"] == 0
 
@@ -121,9 +121,7 @@ def test_a_resumed_run_needs_its_start_no_more(champion: Path, tmp_path: Path) -
     cut = tmp_path / "cut"
     run(GOES_ON, cut, start_from=Start(folder=champion / "generator"), stop=stop_after(2))
     resumed = run(GOES_ON, cut, start_from=Start(folder=tmp_path / "gone"), resume=True)
-    assert load_card(resumed.generator).weights_sha256 == (
-        load_card(whole.generator).weights_sha256
-    )
+    assert load_card(resumed.exported).weights_sha256 == (load_card(whole.exported).weights_sha256)
 
 
 def test_a_damaged_start_or_another_one_is_refused_before_anything_begins(

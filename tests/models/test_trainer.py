@@ -101,7 +101,7 @@ def test_training_beats_bicubic_and_the_export_is_what_was_validated(tmp_path: P
         lambda lr: layer(torch.from_numpy(lr)[None])[0].numpy(), val, psnr_score
     ).scores["psnr_db"]
     assert result.validation["psnr_db"] > bicubic + 1.0
-    again = evaluate(Predictor.load(result.generator), val, psnr_score).scores["psnr_db"]
+    again = evaluate(Predictor.load(result.exported), val, psnr_score).scores["psnr_db"]
     assert again == pytest.approx(result.validation["psnr_db"], abs=1e-4)
     content = recorder.series("train/content_loss")
     assert content[-1] < 0.7 * content[0]
@@ -197,7 +197,7 @@ def test_span_is_exported_in_its_folded_form(tmp_path: Path) -> None:
     )
     recorder = Recorder()
     result = run(config, tmp_path, listener=recorder)
-    predictor = Predictor.load(result.generator)
+    predictor = Predictor.load(result.exported)
     assert predictor.card.architecture.fused
     again = evaluate(predictor, make_pairs(5, seed=1), psnr_score, limit=3).scores["psnr_db"]
     assert again == pytest.approx(result.validation["psnr_db"], abs=1e-3)
@@ -219,7 +219,7 @@ def test_unfit_pairs_are_refused_before_anything_starts(tmp_path: Path) -> None:
 
 def test_the_card_is_honest_about_the_run(tmp_path: Path) -> None:
     result = run(TINY, tmp_path, store_version="3", store_digest="d1")
-    card = Predictor(result.generator).card
+    card = Predictor(result.exported).card
     assert (card.store_version, card.store_digest, card.bands) == ("3", "d1", SPEC.bands)
     assert card.training["stopped_by"] == "steps"
     assert card.training["clock"]["content_steps"] == 6

@@ -115,7 +115,7 @@ def test_gradients_that_are_not_finite_move_nothing(tmp_path: Path) -> None:
     layer = KeysBicubic(bands=2, scale=4)
     lr = make_pairs(1).read([0])[0].lr.astype(np.float32)
     np.testing.assert_allclose(
-        Predictor.load(result.generator)(lr),
+        Predictor.load(result.exported)(lr),
         layer(torch.from_numpy(lr)[None])[0].numpy(),
         rtol=1e-4,
     )

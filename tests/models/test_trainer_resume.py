@@ -113,7 +113,7 @@ def test_a_finished_run_is_exported_at_another_price_without_training(tmp_path: 
         assert again.clock.step == steps
         selection = Selection(tmp_path / "checkpoints")
         selection.load()
-        share = load_card(again.generator).training["sharp_share"]
+        share = load_card(again.exported).training["sharp_share"]
         assert same(weights(again), selection.blend(share))
         assert selection.faithful is not None
         assert again.validation["psnr_db"] >= selection.faithful.scores["psnr_db"] - cost

@@ -108,7 +108,7 @@ def run(config: TrainConfig, folder: Path, **options: Any) -> TrainResult:
 
 
 def weights(result: TrainResult) -> dict[str, torch.Tensor]:
-    return load_file(result.generator / "generator.safetensors")
+    return load_file(result.exported / "generator.safetensors")
 
 
 def same(a: Any, b: Any) -> bool:
