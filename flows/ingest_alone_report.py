@@ -23,6 +23,8 @@ def result_alone(
     outcomes: Sequence[LoneOutcome],
     found: Found,
     refused: Sequence[str],
+    *,
+    derived: bool,
 ) -> dict[str, Any]:
     """What ``skyscale ingest --json`` prints.
 
@@ -32,9 +34,12 @@ def result_alone(
         Summary of the store as it was.
     refused : sequence of str
         Why scenes were not even looked at.
+    derived : bool
+        Whether chips became pairs; those of places that had one already replaced it.
     """
     summary = store.summary()
     was, chips = _chips(before), _chips(summary)
+    made = sum(outcome.counts["kept"] for outcome in outcomes)
     reasons = Counter(refused)
     reasons.update(r.reason for side in found.refusals.values() for r in side)
     for outcome in outcomes:
@@ -44,6 +49,7 @@ def result_alone(
     return {
         "alone": True,
         "derived_added": sum(summary["derived"].values()) - sum(before["derived"].values()),
+        "derived_made": made if derived else 0,
         "store": store.url,
         "pairs_added": summary["pairs"] - before["pairs"],
         "pairs_total": summary["pairs"],
@@ -78,7 +84,7 @@ def sentence_alone(result: Mapping[str, Any]) -> str:
 
 
 def _added(result: Mapping[str, Any]) -> str:
-    derived, chips = result["derived_added"], result["chips_added"]
+    derived, chips = result["derived_made"], result["chips_added"]
     parts = [f"{derived} derived pairs"] if derived else []
     parts += [_told(chips)] if any(chips.values()) or not derived else []
     return " and ".join(parts)
