@@ -99,8 +99,8 @@ def ingest_alone(
             tell=progress_teller("ingest-progress", title="Scenes"),
         )
         outcomes = _cut_all(line)
-    reasons = [reason for _, _, reason in refused]
-    result = result_alone(store, before, outcomes, found, reasons, derived=deriver is not None)
+    why = [reason for _, _, reason in refused]
+    result = result_alone(store, before, outcomes, found, why, derived=deriver is not None)
     news = store.version != version
     publish_alone(result, config, store, found, outcomes, lone_rules, run_name, news=news)
     return result
