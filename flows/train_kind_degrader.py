@@ -11,7 +11,9 @@ from flows.console import say
 from flows.train_kind_generator import GeneratorKind
 
 if TYPE_CHECKING:
+    from geo.pairstore.reader import PairReader
     from geo.pairstore.store import PairStore
+    from models.config import TrainConfig
     from models.data import PairSpec
     from models.evaluate import Evaluation, Score
     from models.trainer import TrainResult
@@ -24,11 +26,15 @@ _ROWS = (
 
 
 class DegraderKind(GeneratorKind):
-    """See `flows.train_kinds.Kind`; data and pairs are those of generators."""
+    """See `flows.train_kinds.Kind`; data are those of generators."""
 
     product = "degrader"
     model_name = "skyscale-degrader"
-    next_step = 'python: models.degrade.DegraderModel("FOLDER")(hr, seed), the folder of {model}'
+    next_step = "skyscale ingest --degrade {model} --aerial ARCHIVE --store STORE"
+
+    def pairs(self, store: PairStore, split: str, version: int, config: TrainConfig) -> PairReader:
+        """True pairs: nothing is to be learned of what was degraded."""
+        return store.reader(split, version=version, derived=False)
 
     def score(self, spec: PairSpec) -> Score:
         """PSNR against the true LR image, beside that of the plain mean."""

@@ -31,8 +31,9 @@ class GeneratorKind:
         return pair_spec(store)
 
     def pairs(self, store: PairStore, split: str, version: int, config: TrainConfig) -> PairReader:
-        """Pairs as they are stored."""
-        return store.reader(split, version=version)
+        """Pairs as they are stored; to a task that wants no partners chips without them as well."""
+        chips = config.task == "unpaired" and split == "train"
+        return store.reader(split, version=version, chips=chips)
 
     def score(self, spec: PairSpec) -> Score:
         """Scores beside those of bicubic."""

@@ -167,6 +167,7 @@ def _run(job: Mapping[str, Any]) -> int:
             config,
             train_pairs=training,
             groups=training.groups,
+            sides=training.sides if config.task == "unpaired" else None,
             val_pairs=kind.pairs(store, "val", version, config),
             spec=spec,
             score=score,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +63,10 @@ class GroupedPairs(PairSource, Protocol):
     @property
     def groups(self) -> Sequence[str | None]:
         """Category of each pair."""
+
+    @property
+    def sides(self) -> Sequence[str | None] | None:
+        """The one image that each has for the task, ``lr`` or ``hr``; None for pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,10 +195,56 @@ def check_pair(pair: PairLike, spec: PairSpec) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The images of one side among those to train on.
+
+    Parameters
+    ----------
+    places : array of int, [n]
+        Where in the source they lie.
+    weights : array, [n], optional
+        How often to show each, relative to the others; see `Order`.
+    """
+
+    places: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64] | None = None
+
+    def order(self, seed: int) -> Callable[[int], int]:
+        """Which place each sample of a run shows."""
+        order = Order(seed, len(self.places), self.weights)
+        return lambda sample: int(self.places[order(sample)])
+
+
+def places_of(side: str, sides: Sequence[str | None] | None, count: int) -> npt.NDArray[np.int64]:
+    """Places that have an image of a side: pairs, and chips of that side without partners.
+
+    Parameters
+    ----------
+    side : {"lr", "hr"}
+    sides : sequence of str or None, optional
+        The one image that each place has; None for both. Without it all are pairs.
+    count : int
+        Places there are.
+    """
+    if sides is None:
+        return np.arange(count)
+    return np.array([i for i, only in enumerate(sides) if only in (None, side)], np.int64)
+
+
 def band_statistics(
-    source: PairSource, spec: PairSpec, *, sample: int = 64
+    source: PairSource,
+    spec: PairSpec,
+    *,
+    sample: int = 64,
+    places: npt.NDArray[np.int64] | None = None,
 ) -> tuple[_Floats, float]:
     """Mean of each band and one spread for all, in reflectance, of evenly spaced LR chips.
+
+    Parameters
+    ----------
+    places : array of int, optional
+        Those that have an LR chip; all by default.
 
     Returns
     -------
@@ -202,9 +252,11 @@ def band_statistics(
     spread : float
         Root of the mean variance of the bands, or 1 for imagery without any contrast.
     """
+    there = np.arange(len(source)) if places is None else places
+    chosen = [int(there[place]) for place in evenly_spaced(len(there), sample)]
     chips = [
         pair.lr.reshape(len(spec.bands), -1).astype(np.float64) / spec.data_range
-        for pair in source.read(evenly_spaced(len(source), sample))
+        for pair in source.read(chosen)
     ]
     pixels = np.concatenate(chips, axis=1)  # [C, n]
     pixels = pixels[:, np.isfinite(pixels).all(axis=0)]
@@ -234,9 +286,9 @@ class BatchMaker:
         Side of the crop in LR pixels, at most that of the chips.
     weights : array, optional
         How often to show each pair, relative to the others; see `Order`.
-    apart : bool
-        LR images come in an order of their own, so that none is shown with its partner but by
-        chance.
+    apart : (Side, Side), optional
+        LR and HR images, each in an order of its own, so that none is shown with its partner but
+        by chance, and none need have one.
 
     Raises
     ------
@@ -259,7 +311,7 @@ class BatchMaker:
         weights: npt.NDArray[np.float64] | None = None,
         rank: int = 0,
         world: int = 1,
-        apart: bool = False,
+        apart: tuple[Side, Side] | None = None,
     ) -> None:
         sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
         if min(chip_lr) < patch_lr:
@@ -274,8 +326,11 @@ class BatchMaker:
         self._chip = chip_lr
         self._patch = patch_lr
         self._seed = seed
-        self._order = Order(seed, len(source), weights)
-        self._other_order = Order(seed + _APART, len(source), weights) if apart else None
+        self._order: Callable[[int], int] = Order(seed, len(source), weights)
+        self._other_order: Callable[[int], int] | None = None
+        if apart is not None:
+            lr, hr = apart
+            self._order, self._other_order = hr.order(seed), lr.order(seed + _APART)
         self._rank = rank
         self._world = world
         self.broken: set[int] = set()
@@ -302,7 +357,7 @@ class BatchMaker:
         )
 
     def _cut(
-        self, samples: range, seed: int, order: Order
+        self, samples: range, seed: int, order: Callable[[int], int]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Crops of the pairs that an order shows: LR, HR, and where HR is valid."""
         (h, w), p = self._chip, self._patch

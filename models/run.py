@@ -19,6 +19,7 @@ from models.data import (
     BatchMaker,
     PairSource,
     PairSpec,
+    Side,
     band_statistics,
     check_pairs,
 )
@@ -56,6 +57,8 @@ class Run:
     listener : Listener
     weights : array or None
         How often to show each training pair.
+    apart : (Side, Side) or None
+        LR and HR images that are shown without their partners. Nothing need be validated then.
     start_from : Start or None
         A generator to begin with, instead of with bicubic.
     """
@@ -72,9 +75,12 @@ class Run:
         listener: Listener,
         weights: npt.NDArray[np.float64] | None,
         start_from: Start | None = None,
+        apart: tuple[Side, Side] | None = None,
     ) -> None:
         chip = check_pairs(train_pairs, spec, what="training")
-        check_pairs(val_pairs, spec, what="validation")
+        self._validates = apart is None or len(val_pairs) > 0
+        if self._validates:
+            check_pairs(val_pairs, spec, what="validation")
         self.config = config
         self.here = here
         self.spec = spec
@@ -98,9 +104,9 @@ class Run:
             weights=weights,
             rank=here.rank,
             world=here.world,
-            apart=config.task == "unpaired",
+            apart=apart,
         )
-        self.learner = self._build()
+        self.learner = self._build(None if apart is None else apart[0].places)
         self.product = self.learner.product(spec)
         self.selection = Selection(self._checkpoints)
         self.choice: Choice | None = None
@@ -183,8 +189,8 @@ class Run:
             "ranks": self.here.world,
         }
 
-    def _build(self) -> Strategy:
-        statistics = band_statistics(self._train_pairs, self.spec)
+    def _build(self, lr_places: npt.NDArray[np.int64] | None) -> Strategy:
+        statistics = band_statistics(self._train_pairs, self.spec, places=lr_places)
         return build_strategy(self.config, self.spec, statistics, self.here, self._dtype)
 
     def _train(self, batches: Prefetcher, stop: Callable[[], bool]) -> Sickness | None:
@@ -307,7 +313,9 @@ class Run:
         if not self.here.leads:
             return
         step = self.clock.step
-        if validate and step != self._validated_at:  # a phase may end at any step
+        if (
+            validate and self._validates and step != self._validated_at
+        ):  # a phase may end at any step
             evaluation = self._validate()
             self._validated_at = step
             self.selection.offer(
