@@ -15,6 +15,7 @@ from models.cached_pairs import CachedPairs
 from models.checkpoint import load_newest, restore, save_checkpoint
 from models.clock import Clock, growth_at, settings_at
 from models.config import TrainConfig
+from models.config_unpaired import APART
 from models.data import (
     BatchMaker,
     PairSource,
@@ -98,7 +99,7 @@ class Run:
             weights=weights,
             rank=here.rank,
             world=here.world,
-            apart=config.task == "unpaired",
+            apart=config.task in APART,
         )
         self.learner = self._build()
         self.product = self.learner.product(spec)
