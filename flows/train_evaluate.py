@@ -80,7 +80,7 @@ def evaluate_run(
     found: dict[str, Any] = {
         "parameters": result.parameters,
         "config": job["config"],
-        "training": _training(result.exported),
+        "training": told_of_training(result.exported),
     }
     folder = folder_of(job)
     for split in ("val", "test"):
@@ -241,7 +241,7 @@ def score_champion(
     return score_pairs(other, store, job["store_version"], "test", score)
 
 
-def _training(generator: Path) -> dict[str, Any]:
+def told_of_training(generator: Path) -> dict[str, Any]:
     """What the exported generator says of its training, without the settings."""
     card = json.loads((generator / "generator.json").read_text())
     told = {key: value for key, value in card["training"].items() if key != "config"}

@@ -23,7 +23,14 @@ from flows.train_checks import (
     check_pairs,
 )
 from flows.train_folder import RunFolder, write_text_whole
-from flows.train_start import Beginning, check_start, find_start, keep_start, pair_spec
+from flows.train_kinds import kind_of
+from flows.train_start import (
+    Beginning,
+    check_start,
+    find_restyler,
+    find_start,
+    keep_network,
+)
 from flows.work_key import work_key
 from models.config import TrainConfig
 from models.errors import ConfigError
@@ -129,12 +136,15 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
     summary = store.summary(store.tags.resolve(config.store_version))
     start = None if config.start_from is None else find_start(config.start_from)
     settings = read_settings(config, summary["splits"].get("train", 0), start)
-    _check(config, settings, store, summary["splits"])
+    _check(config, settings, store, summary)
+    kind = kind_of(settings)
     if start is not None:
-        check_start(start, settings, pair_spec(store.config))
+        check_start(start, settings, kind.spec(store.config))
         say(f"train: going on from {start.name}, weights {start.card.weights_sha256[:12]}")
     tracking.check_reachable()
-    return _begin(config, settings, store, summary, start)
+    look = settings.augment.style
+    restyler = None if look is None else find_restyler(look, kind.spec(store.config))
+    return _begin(config, settings, store, summary, start, restyler)
 
 
 def begun_before(config: TrainFlowConfig) -> str | None:
@@ -201,11 +211,13 @@ def _settings(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _check(
-    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, splits: Mapping[str, int]
+    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, summary: Mapping[str, Any]
 ) -> None:
+    splits = summary["splits"]
     world = config.nproc * config.nnodes
     check_pairs(config.store, splits, settings, world=world)
     check_networks(settings, store.config)
+    kind_of(settings).check(store, summary["version"], settings)
     if not config.prepare:  # others train what is only prepared here
         check_devices(settings, config.nproc)
     if not splits.get("test"):
@@ -218,6 +230,7 @@ def _begin(
     store: PairStore,
     summary: Mapping[str, Any],
     start: Beginning | None,
+    restyler: Beginning | None,
 ) -> dict[str, Any]:
     """Open a new run."""
     splits, code = summary["splits"], code_tags()
@@ -262,6 +275,7 @@ def _begin(
         },
         "config": settings.to_dict(),
         "start": begun,
+        "restyler": None if restyler is None else restyler.to_dict(),
         "folder": str(folder.path),
         "champion": champion.folder if champion else None,
         "champion_version": champion.version if champion else None,
@@ -269,8 +283,9 @@ def _begin(
         "work": work,
     }
     folder.path.mkdir(parents=True, exist_ok=True)
-    if start is not None:
-        keep_start(start, folder)
+    for network, kept in ((start, folder.start), (restyler, folder.restyler)):
+        if network is not None:
+            keep_network(network, kept)
     write_text_whole(folder.job, json.dumps(job, indent=2))
     say(
         f"train: run {run_id}; {splits.get('train', 0)} training, {splits.get('val', 0)} "
@@ -294,10 +309,10 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     if not folder.job.exists():
         raise FlowError(f"{folder.job}: no such run to go on with; --out says where runs are kept")
     job: dict[str, Any] = json.loads(folder.job.read_text())
-    splits = _same_data(config, job, store)
+    summary = _same_data(config, job, store)
     given = _given(config)
     settings = _settings(_merged(job["config"], given))
-    _check(config, settings, store, splits)
+    _check(config, settings, store, summary)
     changed = _changes(job["config"], settings.to_dict())
     job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
     write_text_whole(folder.job, json.dumps(job, indent=2))
@@ -314,8 +329,8 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     return job
 
 
-def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, int]:
-    """Refuse pairs that the run was not trained on; returns its splits."""
+def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, Any]:
+    """Refuse pairs that the run was not trained on; returns the summary of its version."""
     run, was = job["run_id"], job.get("data")
     if was is not None:
         now = {"scale": store.config.scale, "bands": list(store.config.bands)}
@@ -339,7 +354,7 @@ def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore
             f"version {job['store_version']} of {config.store} holds other pairs than run {run} "
             f"was trained on: give its own store, {job['store']}, or start a new run"
         )
-    return dict(summary["splits"])
+    return dict(summary)
 
 
 def _plain(value: Any) -> str:

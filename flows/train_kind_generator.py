@@ -23,6 +23,7 @@ class GeneratorKind:
     product = "generator"
     model_name = registry.MODEL_NAME
     next_step = "skyscale upscale SCENE OUT.tif --model {model}"
+    pictured = "satellite, bicubic, generator, aerial"
 
     def spec(self, store: StoreConfig) -> PairSpec:
         """What all pairs of a store have in common."""
@@ -33,6 +34,9 @@ class GeneratorKind:
     def pairs(self, store: PairStore, split: str, version: int, config: TrainConfig) -> PairReader:
         """Pairs as they are stored."""
         return store.reader(split, version=version)
+
+    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
+        """Nothing: the settings say nothing of scenes."""
 
     def score(self, spec: PairSpec) -> Score:
         """Scores beside those of bicubic."""

@@ -36,8 +36,8 @@ class StyleConfig:
     source: str = ""
     target: str = ""
     layout: float = 1.0
-    style: float = 1.0
-    colour: float = 1.0
+    style: float = 10.0
+    colour: float = 3.0
     memory: float = 0.99
 
     def __post_init__(self) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import Look, Order, look_of_batch, looks_of_samples, sample_numbers
+from models.sampler import (
+    Look,
+    Order,
+    chosen_samples,
+    look_of_batch,
+    looks_of_samples,
+    sample_numbers,
+)
 
 Window = tuple[int, int, int]
 """First row, first column and side of a square, in LR pixels."""
@@ -148,6 +155,8 @@ class Batch:
     shift: tuple[int, int]  # rows and columns by which the discriminator sees it rolled
     # [n, 1, p, p], where LR images are of another ground than HR ones; else `valid` says it.
     lr_valid: npt.NDArray[np.bool_] | None = None
+    # [n], whether a pair is to be shown with another look; see `models.restyler`.
+    restyled: npt.NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -237,6 +246,8 @@ class BatchMaker:
     apart : bool
         LR images come in an order of their own, so that none is shown with its partner but by
         chance.
+    restyled : float
+        Share of the samples that are to be shown with another look.
 
     Raises
     ------
@@ -260,6 +271,7 @@ class BatchMaker:
         rank: int = 0,
         world: int = 1,
         apart: bool = False,
+        restyled: float = 0.0,
     ) -> None:
         sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
         if min(chip_lr) < patch_lr:
@@ -276,6 +288,7 @@ class BatchMaker:
         self._seed = seed
         self._order = Order(seed, len(source), weights)
         self._other_order = Order(seed + _APART, len(source), weights) if apart else None
+        self._restyled = restyled
         self._rank = rank
         self._world = world
         self.broken: set[int] = set()
@@ -299,6 +312,9 @@ class BatchMaker:
             swapped=swapped,
             shift=shift,
             lr_valid=lr_valid,
+            restyled=chosen_samples(self._seed, samples, self._restyled)
+            if self._restyled
+            else None,
         )
 
     def _cut(

@@ -28,7 +28,7 @@ RANDOM = "random"
 They tell textures apart (Ustyuzhaninov et al., "Texture synthesis using shallow convolutional
 networks with random filters", 2016), but know no objects.
 """
-_RANDOM_STAGES = ((16, 16), (32, 32), (64, 64))  # planes of the convolutions of each stage
+_RANDOM_STAGES = ((16,), (32,), (64,))  # planes of the convolutions of each stage
 _CONVERT = (
     'convert it once: safetensors.torch.save_file({k: v for k, v in torch.load("vgg.pth", '
     'weights_only=True).items() if k.startswith("features.")}, "vgg.safetensors")'
@@ -141,7 +141,9 @@ def _random_stages() -> list[list[tuple[Tensor, Tensor]]]:
         stage = []
         for outputs in planes:
             # He et al., "Delving deep into rectifiers", 2015: keeps the size of what passes.
-            weight = torch.randn(outputs, inputs, 3, 3, generator=random) * (2 / (9 * inputs)) ** 0.5
+            weight = (
+                torch.randn(outputs, inputs, 3, 3, generator=random) * (2 / (9 * inputs)) ** 0.5
+            )
             stage.append((weight, torch.zeros(outputs)))
             inputs = outputs
         stages.append(stage)

@@ -23,7 +23,7 @@ from models.style_losses import Look, Moments, Shown, band_moments, colour, layo
 from models.tensors import Tensors
 
 # Of the looks of what is drawn, which changes while it is learned.
-_MEMORY_OF_DRAWN = 0.9
+_MEMORY_OF_DRAWN = 0.5
 
 
 class StyleLearner:

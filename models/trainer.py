@@ -65,6 +65,7 @@ def train(
     store_version: str | None = None,
     store_digest: str | None = None,
     start_from: Start | None = None,
+    restyler: Start | None = None,
 ) -> TrainResult:
     """Train a generator on pairs and export it.
 
@@ -92,6 +93,8 @@ def train(
     start_from : Start, optional
         An exported generator that this one begins as; the discriminator begins anew. A
         resumed run reads it no more.
+    restyler : Start, optional
+        Where what `config.augment` names was put; by default what it names is a folder.
 
     Raises
     ------
@@ -122,6 +125,7 @@ def train(
             listener or Silent(),
             weights,
             start_from,
+            restyler,
         )
         run.start(resume)
         run.go(stop or (lambda: False))
