@@ -303,6 +303,7 @@ class BatchMaker:
             lr, _, beside = self._cut(samples, self._seed + _APART, self._other_order)
             lr_valid = _whole_cells(beside, self._spec.scale)
         fine = self._patch * self._spec.scale
+        restyled = chosen_samples(self._seed, samples, self._restyled) if self._restyled else None
         swapped, shift = look_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
         return Batch(
             lr=lr,
@@ -312,9 +313,7 @@ class BatchMaker:
             swapped=swapped,
             shift=shift,
             lr_valid=lr_valid,
-            restyled=chosen_samples(self._seed, samples, self._restyled)
-            if self._restyled
-            else None,
+            restyled=restyled,
         )
 
     def _cut(

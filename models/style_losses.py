@@ -91,7 +91,10 @@ def gram_moments(image: Tensor, valid: Tensor, network: FeatureNetwork) -> Momen
         side = 1 << number
         whole = (avg_pool2d(valid, side) == 1).float() if side > 1 else valid
         products = gram(layer * whole.repeat(count, 1, 1, 1))  # [views*N, c, c]
-        moments += [whole.mean().reshape(1), products.unflatten(0, (count, -1)).mean(dim=1)]
+        moments += [
+            whole.mean().reshape(1),
+            products.reshape(count, -1, *products.shape[1:]).mean(dim=1),
+        ]
     return moments
 
 
@@ -155,7 +158,7 @@ class RunningMoments:
         parts = [torch.cat([moment.flatten() for moment in moments]) for moments in found]
         new = here.mean(torch.stack(parts).mean(dim=0))
         shapes = [moment.shape for moment in found[0]]
-        pieces = new.split([shape.numel() for shape in shapes])
+        pieces = torch.split(new, [shape.numel() for shape in shapes])
         fresh = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
         if self.updates:
             weight = 1 - min(self._memory, self.updates / (self.updates + 1))

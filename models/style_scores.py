@@ -41,13 +41,15 @@ def score_looks(
     Returns
     -------
     dict
-        ``texture`` (of Gram matrices, colours apart), ``colours`` (mean distance of quantiles, bands apart, in
-        spreads: the 1-D Wasserstein distance) and ``layout`` (to the source, not the target); the
-        same with ``source_`` and ``linear_`` before it. Nothing where nothing is valid.
+        ``texture`` (of Gram matrices, colours apart), ``colours`` (mean distance of quantiles,
+        bands apart, in spreads: the 1-D Wasserstein distance) and ``layout`` (to the source, not
+        the target); the same with ``source_`` and ``linear_`` before it. Nothing where nothing is
+        valid.
     """
     if not valid.any():
         return {}
-    linear = match_linearly(source, target, valid)
+    gain, offset = match_linearly(source, target, valid)
+    linear = (source * gain + offset).astype(np.float32)
     seen = _grams(target, valid, network)
     found: dict[str, float] = {}
     for name, images in (("", drawn), ("source_", source), ("linear_", linear)):
@@ -57,13 +59,14 @@ def score_looks(
     return found
 
 
-def match_linearly(source: _Stack, target: _Stack, valid: npt.NDArray[np.bool_]) -> _Stack:
-    """Source with each band's mean and spread brought to the target's, by one gain and offset."""
+def match_linearly(
+    source: _Stack, target: _Stack, valid: npt.NDArray[np.bool_]
+) -> tuple[_Stack, _Stack]:
+    """Gain and offset, [C, 1, 1], that give each band the mean and the spread of the target's."""
     ours, theirs = _values(source, valid), _values(target, valid)  # [C, k]
     gain = theirs.std(axis=1) / np.maximum(ours.std(axis=1), 1e-6)
     offset = theirs.mean(axis=1) - gain * ours.mean(axis=1)
-    matched: _Stack = source * gain[:, None, None] + offset[:, None, None]
-    return matched.astype(np.float32)
+    return gain[:, None, None], offset[:, None, None]
 
 
 def quantile_distance(one: _Stack, other: _Stack, valid: npt.NDArray[np.bool_]) -> float:

@@ -41,7 +41,9 @@ class Tensors:
             valid=moved(batch.valid),
             shift=batch.shift,
             lr_valid=None if batch.lr_valid is None else moved(batch.lr_valid),
-            restyled=None if batch.restyled is None else torch.from_numpy(batch.restyled),
+            restyled=None
+            if batch.restyled is None
+            else torch.from_numpy(batch.restyled).to(device),
         )
 
     def for_discriminator(self, images: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ BENCHMARKS = (
     "adversarial",
     "combos",
     "unpaired",
+    "style",
     "renewal",
     "training_speed",
     "region_speed",
