@@ -41,7 +41,11 @@ class Restyler:
         if batch.restyled is None or not bool(batch.restyled.any()):
             return batch
         chosen = batch.restyled
-        lr, hr, valid = batch.lr[chosen], batch.hr[chosen], batch.valid[chosen]
+        lr, hr, valid = (
+            # Choosing loses the layout that convolutions like better.
+            images[chosen].contiguous(memory_format=torch.channels_last)
+            for images in (batch.lr, batch.hr, batch.valid)
+        )
         change = self._change(hr, valid)
         scale = hr.shape[-1] // lr.shape[-1]
         # An LR pixel with holes moves as what is known of it does.

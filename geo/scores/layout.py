@@ -19,11 +19,13 @@ def edge_likeness(one: Image, other: Image, valid: Mask) -> float:
     valid : array of bool, [H, W]
         Good in both.
     """
+    if not valid.any():
+        return math.nan
     found = []
     for a, b in zip(one, other, strict=True):
         x, y = (np.hypot(*np.gradient(np.asarray(band, np.float64)))[valid] for band in (a, b))
         x, y = x - x.mean(), y - y.mean()
-        size = math.sqrt(float((x * x).sum() * (y * y).sum())) if x.size else 0.0
+        size = math.sqrt(float((x * x).sum() * (y * y).sum()))
         if size > 0:
             found.append(float((x * y).sum()) / size)
     return float(np.mean(found)) if found else math.nan

@@ -16,7 +16,7 @@ from models.config import TrainConfig
 from models.config_networks import GeneratorConfig, LossConfig
 from models.config_style import AugmentConfig, StyleConfig
 from models.content_losses import gram
-from models.data import Batch, ListedPairs, Pair, PairSpec
+from models.data import Batch, ListedPairs, Pair
 from models.distributed import Ranks
 from models.errors import ConfigError, DataError
 from models.features import load_features
@@ -328,7 +328,3 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> Non
 def test_looks_that_cannot_be_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         StyleConfig(**values)
-
-
-def test_a_spec_of_one_grid_is_a_spec() -> None:
-    assert PairSpec(scale=1, bands=("red",), data_range=255.0).scale == 1
