@@ -124,8 +124,9 @@ def test_from_two_campaigns_to_pairs_with_another_look(store: Path, tracker: Pat
     version = client.get_model_version("skyscale-style", "1")
     assert version.tags["style_target"] == "*_2020"
     assert registry.champion_version() is None
-    strips = sorted((folder / "tracking").rglob("*.png"))
-    with Image.open(strips[0]) as picture:
+    strips = client.list_artifacts(job["run_id"], "samples/place0")
+    strip = client.download_artifacts(job["run_id"], strips[0].path, str(tracker))
+    with Image.open(strip) as picture:
         assert picture.size == (3 * 64 + 2 * 4, 64)
 
     look = {**SMALL, "augment": {"style": result["model_uri"], "share": 0.5}}
