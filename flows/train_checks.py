@@ -39,6 +39,8 @@ def check_machines(*, nproc: int, nnodes: int, rendezvous: str | None, joins: bo
         )
 
 
+_COLOURS = 3
+
 # Blocks are those of UTM: chips of another grid never lie whole in a block of their own size.
 HELD_OUT_GROUND = (
     "with a smaller --split-block, which gives small regions held-out ground (at least 2 where "
@@ -147,16 +149,22 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
 
     from models.content_losses import build_losses
     from models.discriminators.registry import build_discriminator
+    from models.features import RANDOM, load_features
 
     bands, scale = len(store.bands), store.scale
     features = config.losses.features
-    if features is not None and not Path(features).is_file():
+    if features not in (None, RANDOM) and not Path(str(features)).is_file():
         raise UsageError(f"losses features {features}: no such file")
     side = min(config.patch_lr, store.lr_size)
+    if config.task == "style":
+        scale, side = 1, min(config.patch_lr, store.lr_size * store.scale)
     lr = torch.zeros(1, bands, side, side)
     hr = torch.zeros(1, bands, side * scale, side * scale)
     try:
         with torch.inference_mode():
+            if config.task == "style":
+                load_features(str(features), bands=_COLOURS)(torch.zeros(1, _COLOURS, side, side))
+                return
             build_losses(config.losses, scale=scale, bands=bands)(hr, hr, hr[:, :1], lr)
             if config.adversarial_steps:
                 discriminator = build_discriminator(config.discriminator, bands=bands)

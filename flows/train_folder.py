@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "start"
 
     @property
+    def restyler(self) -> Path:
+        """What gives training pairs another look, where some are to have one."""
+        return self.path / "restyler"
+
+    @property
     def log(self) -> Path:
         """All that the ranks print."""
         return self.path / "ranks.log"

@@ -24,7 +24,14 @@ from flows.train_checks import (
     images_of,
 )
 from flows.train_folder import RunFolder, write_text_whole
-from flows.train_start import Beginning, check_start, find_start, keep_start, pair_spec
+from flows.train_kinds import kind_of
+from flows.train_start import (
+    Beginning,
+    check_start,
+    find_restyler,
+    find_start,
+    keep_network,
+)
 from flows.work_key import work_key
 from models.config import TrainConfig
 from models.errors import ConfigError
@@ -133,11 +140,14 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
     start = None if config.start_from is None else find_start(config.start_from)
     settings = read_settings(config, summary, start)
     _check(config, settings, store, summary)
+    kind = kind_of(settings)
     if start is not None:
-        check_start(start, settings, pair_spec(store.config))
+        check_start(start, settings, kind.spec(store.config))
         say(f"train: going on from {start.name}, weights {start.card.weights_sha256[:12]}")
     tracking.check_reachable()
-    return _begin(config, settings, store, summary, start)
+    look = settings.augment.style
+    restyler = None if look is None else find_restyler(look, kind.spec(store.config))
+    return _begin(config, settings, store, summary, start, restyler)
 
 
 def begun_before(config: TrainFlowConfig) -> str | None:
@@ -212,6 +222,7 @@ def _check(
     world, splits = config.nproc * config.nnodes, summary["splits"]
     check_pairs(config.store, summary, settings, world=world)
     check_networks(settings, store.config)
+    kind_of(settings).check(store, summary["version"], settings)
     if not config.prepare:  # others train what is only prepared here
         check_devices(settings, config.nproc)
     if not splits.get("val"):
@@ -229,6 +240,7 @@ def _begin(
     store: PairStore,
     summary: Mapping[str, Any],
     start: Beginning | None,
+    restyler: Beginning | None,
 ) -> dict[str, Any]:
     """Open a new run."""
     splits, code = summary["splits"], code_tags()
@@ -273,6 +285,7 @@ def _begin(
         "chips_digest": store.chips_digest(summary["version"]) if _has_chips(summary) else None,
         "config": settings.to_dict(),
         "start": begun,
+        "restyler": None if restyler is None else restyler.to_dict(),
         "folder": str(folder.path),
         "champion": champion.folder if champion else None,
         "champion_version": champion.version if champion else None,
@@ -280,8 +293,9 @@ def _begin(
         "work": work,
     }
     folder.path.mkdir(parents=True, exist_ok=True)
-    if start is not None:
-        keep_start(start, folder)
+    for network, kept in ((start, folder.start), (restyler, folder.restyler)):
+        if network is not None:
+            keep_network(network, kept)
     write_text_whole(folder.job, json.dumps(job, indent=2))
     say(
         f"train: run {run_id}; {splits.get('train', 0)} training, {splits.get('val', 0)} "

@@ -31,10 +31,14 @@ class DegraderKind(GeneratorKind):
     product = "degrader"
     model_name = "skyscale-degrader"
     next_step = "skyscale ingest --degrade {model} --aerial ARCHIVE --store STORE"
+    pictured = "aerial, what is seen of it, satellite"
 
     def pairs(self, store: PairStore, split: str, version: int, config: TrainConfig) -> PairReader:
         """True pairs: nothing is to be learned of what was degraded."""
         return store.reader(split, version=version, derived=False)
+
+    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
+        """Nothing: the settings say nothing of scenes."""
 
     def score(self, spec: PairSpec) -> Score:
         """PSNR against the true LR image, beside that of the plain mean."""

@@ -23,6 +23,7 @@ class GeneratorKind:
     product = "generator"
     model_name = registry.MODEL_NAME
     next_step = "skyscale upscale SCENE OUT.tif --model {model}"
+    pictured = "satellite, bicubic, generator, aerial"
 
     def spec(self, store: StoreConfig) -> PairSpec:
         """What all pairs of a store have in common."""
@@ -34,6 +35,9 @@ class GeneratorKind:
         """Pairs as they are stored; to a task that wants no partners chips without them as well."""
         chips = config.task == "unpaired" and split == "train"
         return store.reader(split, version=version, chips=chips)
+
+    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
+        """Nothing: the settings say nothing of scenes."""
 
     def score(self, spec: PairSpec) -> Score:
         """Scores beside those of bicubic."""

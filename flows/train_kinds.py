@@ -34,6 +34,10 @@ class Kind(Protocol):
     def next_step(self) -> str:
         """Command that uses it, with ``{model}`` for its name."""
 
+    @property
+    def pictured(self) -> str:
+        """What a picture shows, from left to right."""
+
     def spec(self, store: StoreConfig) -> PairSpec:
         """What the network sees of a store's pairs."""
 
@@ -41,6 +45,9 @@ class Kind(Protocol):
         self, store: PairStore, split: str, version: int, config: TrainConfig
     ) -> GroupedPairs:
         """Pairs of a split."""
+
+    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
+        """Refuse settings that do not fit a store, before a run is opened."""
 
     def score(self, spec: PairSpec) -> Score:
         """Scores of one drawn image."""
@@ -86,7 +93,12 @@ def kind_of(config: Mapping[str, Any] | TrainConfig) -> Kind:
     """The kind of network that training settings make."""
     from flows.train_kind_degrader import DegraderKind
     from flows.train_kind_generator import GeneratorKind
+    from flows.train_kind_style import StyleKind
 
     task = config.get("task", "paired") if isinstance(config, Mapping) else config.task
-    kinds: dict[str, Callable[[], Kind]] = {"generator": GeneratorKind, "degrader": DegraderKind}
+    kinds: dict[str, Callable[[], Kind]] = {
+        "generator": GeneratorKind,
+        "degrader": DegraderKind,
+        "style": StyleKind,
+    }
     return kinds[PRODUCTS[task]]()

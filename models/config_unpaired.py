@@ -9,10 +9,18 @@ from dataclasses import dataclass
 
 from models.config_checks import at_least, not_negative, positive
 
-PRODUCTS = {"paired": "generator", "unpaired": "generator", "degrade": "degrader"}
+PRODUCTS = {
+    "paired": "generator",
+    "unpaired": "generator",
+    "degrade": "degrader",
+    "style": "style",
+}
 """What each task makes."""
 
 TASKS = tuple(PRODUCTS)
+
+APART = ("unpaired", "style")
+"""Tasks whose LR and HR images come each in an order of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import Look, Order, look_of_batch, looks_of_samples, sample_numbers
+from models.sampler import (
+    Look,
+    Order,
+    chosen_samples,
+    look_of_batch,
+    looks_of_samples,
+    sample_numbers,
+)
 
 Window = tuple[int, int, int]
 """First row, first column and side of a square, in LR pixels."""
@@ -152,6 +159,8 @@ class Batch:
     shift: tuple[int, int]  # rows and columns by which the discriminator sees it rolled
     # [n, 1, p, p], where LR images are of another ground than HR ones; else `valid` says it.
     lr_valid: npt.NDArray[np.bool_] | None = None
+    # [n], whether a pair is to be shown with another look; see `models.restyler`.
+    restyled: npt.NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -289,6 +298,8 @@ class BatchMaker:
     apart : (Side, Side), optional
         LR and HR images, each in an order of its own, so that none is shown with its partner but
         by chance, and none need have one.
+    restyled : float
+        Share of the samples that are to be shown with another look.
 
     Raises
     ------
@@ -312,6 +323,7 @@ class BatchMaker:
         rank: int = 0,
         world: int = 1,
         apart: tuple[Side, Side] | None = None,
+        restyled: float = 0.0,
     ) -> None:
         sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
         if min(chip_lr) < patch_lr:
@@ -331,6 +343,7 @@ class BatchMaker:
         if apart is not None:
             lr, hr = apart
             self._order, self._other_order = hr.order(seed), lr.order(seed + _APART)
+        self._restyled = restyled
         self._rank = rank
         self._world = world
         self.broken: set[int] = set()
@@ -345,6 +358,7 @@ class BatchMaker:
             lr, _, beside = self._cut(samples, self._seed + _APART, self._other_order)
             lr_valid = _whole_cells(beside, self._spec.scale)
         fine = self._patch * self._spec.scale
+        restyled = chosen_samples(self._seed, samples, self._restyled) if self._restyled else None
         swapped, shift = look_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
         return Batch(
             lr=lr,
@@ -354,6 +368,7 @@ class BatchMaker:
             swapped=swapped,
             shift=shift,
             lr_valid=lr_valid,
+            restyled=restyled,
         )
 
     def _cut(

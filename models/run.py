@@ -32,6 +32,7 @@ from models.meter import Meter
 from models.prefetch import Prefetcher
 from models.product import Origin
 from models.quality import psnr_of
+from models.restyler import Restyler, load_restyler
 from models.selection import Choice, Selection, Weights, choose
 from models.start import Start, load_start
 from models.strategy import Strategy, build_strategy
@@ -61,6 +62,8 @@ class Run:
         LR and HR images that are shown without their partners. Nothing need be validated then.
     start_from : Start or None
         A generator to begin with, instead of with bicubic.
+    restyler : Start or None
+        For `TrainConfig.augment`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Run:
         weights: npt.NDArray[np.float64] | None,
         start_from: Start | None = None,
         apart: tuple[Side, Side] | None = None,
+        restyler: Start | None = None,
     ) -> None:
         chip = check_pairs(train_pairs, spec, what="training")
         self._validates = apart is None or len(val_pairs) > 0
@@ -105,7 +109,9 @@ class Run:
             rank=here.rank,
             world=here.world,
             apart=apart,
+            restyled=config.augment.share if config.augment.style else 0.0,
         )
+        self._restyle = self._load_restyler(restyler)
         self.learner = self._build(None if apart is None else apart[0].places)
         self.product = self.learner.product(spec)
         self.selection = Selection(self._checkpoints)
@@ -193,6 +199,15 @@ class Run:
         statistics = band_statistics(self._train_pairs, self.spec, places=lr_places)
         return build_strategy(self.config, self.spec, statistics, self.here, self._dtype)
 
+    def _load_restyler(self, given: Start | None) -> Restyler | None:
+        asked = self.config.augment.style
+        if asked is None:
+            return None
+        # Without a flow that has fetched it, what is asked for is a folder.
+        return load_restyler(
+            given or Start(folder=Path(asked)), self.spec, self.here.device, self._dtype
+        )
+
     def _train(self, batches: Prefetcher, stop: Callable[[], bool]) -> Sickness | None:
         """Steps until the end, a request to stop, or sickness."""
         meter = Meter(self.here)
@@ -232,7 +247,8 @@ class Run:
         def take() -> Tensors:
             self.clock.batches += 1
             self.clock.images += config.batch_size
-            self._last_batch = Tensors.of(next(batches), self.here.device)
+            batch = Tensors.of(next(batches), self.here.device)
+            self._last_batch = batch if self._restyle is None else self._restyle(batch)
             return self._last_batch
 
         if self.clock.phase == "content":

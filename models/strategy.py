@@ -24,6 +24,7 @@ from models.generators.registry import build_generator
 from models.player import Metrics
 from models.product import Product
 from models.step import Growth, Learner
+from models.style import StyleLearner
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
 
@@ -91,6 +92,10 @@ def build_strategy(
     generator = build_generator(config.generator, bands=bands, scale=spec.scale)
     if config.growing_share:
         generator.prepare_to_grow()
+    if config.task == "style":
+        _settle((generator,), statistics, here)
+        _compile(config, here, generator)
+        return StyleLearner(generator, config, here, dtype)
     judge = build_discriminator(config.discriminator, bands=bands)
     if config.task == "paired":
         _settle((generator, judge), statistics, here)
@@ -140,9 +145,12 @@ def _settle(
 
 
 def _compile(
-    config: TrainConfig, here: Ranks, generator: Generator, discriminator: Discriminator
+    config: TrainConfig,
+    here: Ranks,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
 ) -> None:
     if config.compile == "on" or (config.compile == "auto" and here.device.type == "cuda"):
         generator.compile()
-        if not (config.r1 or config.r2 or config.unroll_steps):
+        if discriminator is not None and not (config.r1 or config.r2 or config.unroll_steps):
             discriminator.compile()  # what is compiled cannot be differentiated twice

@@ -20,6 +20,7 @@ class Tensors:
     valid: Tensor  # [n, 1, s*p, s*p], 1 or 0
     shift: tuple[int, int]
     lr_valid: Tensor | None = None  # [n, 1, p, p], 1 or 0, where LR is of other ground than HR
+    restyled: Tensor | None = None  # [n], whether a pair is to be shown with another look
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Tensors:
@@ -40,6 +41,9 @@ class Tensors:
             valid=moved(batch.valid),
             shift=batch.shift,
             lr_valid=None if batch.lr_valid is None else moved(batch.lr_valid),
+            restyled=None
+            if batch.restyled is None
+            else torch.from_numpy(batch.restyled).to(device),
         )
 
     def for_discriminator(self, images: Tensor) -> Tensor:

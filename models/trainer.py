@@ -14,6 +14,7 @@ import torch
 
 from models.clock import Clock
 from models.config import TrainConfig
+from models.config_unpaired import APART
 from models.data import PairSource, PairSpec, Side, places_of
 from models.distributed import ranks
 from models.errors import ConfigError, DataError
@@ -66,6 +67,7 @@ def train(
     store_version: str | None = None,
     store_digest: str | None = None,
     start_from: Start | None = None,
+    restyler: Start | None = None,
 ) -> TrainResult:
     """Train a generator on pairs and export it.
 
@@ -97,6 +99,8 @@ def train(
     start_from : Start, optional
         An exported generator that this one begins as; the discriminator begins anew. A
         resumed run reads it no more.
+    restyler : Start, optional
+        Where what `config.augment` names was put; by default what it names is a folder.
 
     Raises
     ------
@@ -130,6 +134,7 @@ def train(
             weights,
             start_from,
             apart,
+            restyler,
         )
         run.start(resume)
         run.go(stop or (lambda: False))
@@ -180,13 +185,14 @@ def _apart(
 ) -> tuple[Side, Side] | None:
     """LR and HR images of a task that shows them without their partners."""
     _check_one_each("sides", sides, count)
-    if config.task != "unpaired":
-        if sides is not None and (alone := sum(side is not None for side in sides)):
-            raise DataError(
-                f"{alone} of {count} training pairs have no partner, which only the task unpaired "
-                "can be trained on",
-                alone=alone,
-            )
+    alone = 0 if sides is None else sum(side is not None for side in sides)
+    if alone and config.task != "unpaired":
+        raise DataError(
+            f"{alone} of {count} training pairs have no partner, which only the task unpaired can "
+            "be trained on",
+            alone=alone,
+        )
+    if config.task not in APART:
         return None
     _check_one_each("categories", groups, count)
     lr, hr = (_side(config, groups, places_of(side, sides, count), side) for side in ("lr", "hr"))

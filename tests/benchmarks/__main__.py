@@ -34,6 +34,7 @@ BENCHMARKS = (
     "combos",
     "unpaired",
     "degradation",
+    "style",
     "renewal",
     "training_speed",
     "region_speed",

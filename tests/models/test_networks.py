@@ -14,7 +14,7 @@ from models.generators.registry import build_generator
 from models.layers import KeysBicubic
 
 names = pytest.mark.parametrize("name", GENERATORS)
-scales = pytest.mark.parametrize("scale", [2, 4, 8])
+scales = pytest.mark.parametrize("scale", [1, 2, 4, 8])
 
 
 def busy_generator(name: str, *, scale: int, bands: int = 3, seed: int = 0) -> Generator:
