@@ -42,6 +42,11 @@ class Campaigns:
         """None for all: two campaigns have no categories in common."""
         return [None] * len(self)
 
+    @property
+    def sides(self) -> list[str | None]:
+        """None for all: each place has an image of either campaign."""
+        return [None] * len(self)
+
     def read(self, indices: Sequence[int], windows: Sequence[Window] | None = None) -> list[Pair]:
         """Images at these places, in this order, each with one of the other campaign."""
         wanted = [places[index % len(places)] for places in self._places for index in indices]
