@@ -9,6 +9,7 @@ from typing import Any
 from flows.errors import FlowError, UsageError
 from geo.pairstore.config import StoreConfig
 from models.config import TrainConfig
+from models.config_unpaired import PRODUCTS
 from models.errors import ConfigError
 
 
@@ -147,6 +148,7 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
     """
     import torch
 
+    from models.chips import build_chips
     from models.content_losses import build_losses
     from models.discriminators.registry import build_discriminator
     from models.features import RANDOM, load_features
@@ -161,6 +163,8 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
     lr = torch.zeros(1, bands, side, side)
     hr = torch.zeros(1, bands, side * scale, side * scale)
     try:
+        if PRODUCTS[config.task] == "chips":
+            build_chips(config.task, bands=bands, side=side * scale, config=config.chips)
         with torch.inference_mode():
             if config.task == "style":
                 load_features(str(features), bands=_COLOURS)(torch.zeros(1, _COLOURS, side, side))

@@ -34,6 +34,7 @@ from flows.train_start import (
 )
 from flows.work_key import work_key
 from models.config import TrainConfig
+from models.config_unpaired import PRODUCTS
 from models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,8 +140,9 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
     summary = store.summary(store.tags.resolve(config.store_version))
     start = None if config.start_from is None else find_start(config.start_from)
     settings = read_settings(config, summary, start)
-    _check(config, settings, store, summary)
     kind = kind_of(settings)
+    summary = {**summary, "splits": kind.splits(summary, settings)}
+    _check(config, settings, store, summary)
     if start is not None:
         check_start(start, settings, kind.spec(store.config))
         say(f"train: going on from {start.name}, weights {start.card.weights_sha256[:12]}")
@@ -178,6 +180,11 @@ def read_settings(
         If the file cannot be read or a setting cannot be.
     """
     values = _given(config)
+    if start is not None and PRODUCTS.get(task := values.get("task", "paired")) == "chips":
+        raise UsageError(
+            f"--start-from {start.source.uri}: it is a generator, and the task {task} draws chips "
+            "of noise, from scratch: leave it out"
+        )
     settings = _settings(values if start is None else start.fill(values))
     images = images_of(summary, settings)
     pairs = max(images.values())
@@ -246,8 +253,9 @@ def _begin(
     splits, code = summary["splits"], code_tags()
     begun = None if start is None else start.to_dict()
     champion, work = _champion(), work_key("train", config)
+    made = settings.generator.name if kind_of(settings).product == "generator" else settings.task
     run_id = tracking.start_run(
-        f"train {settings.generator.name}, {store.place.name}@{summary['version']}",
+        f"train {made}, {store.place.name}@{summary['version']}",
         tags={
             "stage": "train",
             "store": store.url,
@@ -338,7 +346,8 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     summary = _same_data(config, job, store)
     given = _given(config)
     settings = _settings(_merged(job["config"], given))
-    _check(config, settings, store, summary)
+    splits = kind_of(settings).splits(summary, settings)
+    _check(config, settings, store, {**summary, "splits": splits})
     changed = _changes(job["config"], settings.to_dict())
     job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
     write_text_whole(folder.job, json.dumps(job, indent=2))

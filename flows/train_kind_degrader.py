@@ -37,9 +37,6 @@ class DegraderKind(GeneratorKind):
         """True pairs: nothing is to be learned of what was degraded."""
         return store.reader(split, version=version, derived=False)
 
-    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
-        """Nothing: the settings say nothing of scenes."""
-
     def score(self, spec: PairSpec) -> Score:
         """PSNR against the true LR image, beside that of the plain mean."""
         from flows.degrader_scores import score_seen

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows import registry
+from flows.train_kinds import Kind
 
 if TYPE_CHECKING:
     from geo.pairstore.config import StoreConfig
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from models.trainer import TrainResult
 
 
-class GeneratorKind:
+class GeneratorKind(Kind):
     """See `flows.train_kinds.Kind`."""
 
     product = "generator"
@@ -35,9 +36,6 @@ class GeneratorKind:
         """Pairs as they are stored; to a task that wants no partners chips without them as well."""
         chips = config.task == "unpaired" and split == "train"
         return store.reader(split, version=version, chips=chips)
-
-    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
-        """Nothing: the settings say nothing of scenes."""
 
     def score(self, spec: PairSpec) -> Score:
         """Scores beside those of bicubic."""

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from flows.errors import UsageError
+from flows.train_kinds import Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,7 @@ _COMPARED = (
 )
 
 
-class StyleKind:
+class StyleKind(Kind):
     """See `flows.train_kinds.Kind`."""
 
     product = "style"

@@ -41,7 +41,7 @@ def publish_run(job: Mapping[str, Any], *, insist: bool = False) -> dict[str, An
         kind.product: str(folder.product),
         "val": evaluation.get("val"),
         "test": evaluation.get("test"),
-        "next": kind.next_step,
+        "next": kind.next_step.replace("{folder}", str(folder.product)),
         "told": {
             split: f"{told} over {scores['pairs']} pairs"
             for split in ("test", "val")

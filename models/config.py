@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.config_checks import at_least, from_dict, not_negative, one_of, positive, share
+from models.config_chips import ChipsConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.config_style import AugmentConfig, StyleConfig
-from models.config_unpaired import TASKS, CycleConfig
+from models.config_unpaired import PRODUCTS, TASKS, CycleConfig
 from models.errors import ConfigError
 
 OBJECTIVES = (
@@ -123,13 +124,16 @@ class TrainConfig:
         ``paired`` learns from pairs of the same ground; ``unpaired`` shows LR and HR images each
         in an order of its own, so that none need have a partner (CycleGAN); ``degrade`` learns
         from pairs how LR images come of HR ones, to make LR partners of other aerial imagery;
-        ``style`` gives the HR images of one aerial campaign the look of another's.
+        ``style`` gives the HR images of one aerial campaign the look of another's; ``dcgan`` and
+        ``vae`` draw HR chips of noise, by a game or by likelihood.
     cycle : CycleConfig
         Of ``unpaired``, and the network of ``degrade``.
     style : StyleConfig
         Of ``style``.
     augment : AugmentConfig
         Of ``paired``.
+    chips : ChipsConfig
+        Of ``dcgan`` and ``vae``.
     generator, discriminator : GeneratorConfig, DiscriminatorConfig
     seed : int
         Of weights, order of pairs, crops and flips.
@@ -215,6 +219,7 @@ class TrainConfig:
     cycle: CycleConfig = field(default_factory=CycleConfig)
     style: StyleConfig = field(default_factory=StyleConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    chips: ChipsConfig = field(default_factory=ChipsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     seed: int = 0
@@ -331,6 +336,8 @@ class TrainConfig:
             raise ConfigError(
                 f"augment style gives pairs another look, but the task is {self.task}: leave it out"
             )
+        if PRODUCTS[self.task] == "chips":
+            self._check_chips()
         if self.generator.fused:
             raise ConfigError("a fused generator cannot be trained: leave generator.fused out")
 
@@ -373,6 +380,41 @@ class TrainConfig:
         for name, (value, why) in no_use.items():
             if value:
                 raise ConfigError(f"{name} is {value}, but in the task style {why}: set it to 0")
+
+    def _check_chips(self) -> None:
+        """Refuse what a task without any input has no use for."""
+        task = self.task
+        if (self.content_steps if task == "dcgan" else self.adversarial_steps) > 0:
+            without, wanted = (
+                ("content", "adversarial") if task == "dcgan" else ("adversarial", "content")
+            )
+            raise ConfigError(
+                f"the task {task} has no {without} phase: set {without}_steps to 0, and "
+                f"{wanted}_steps to what it may take"
+            )
+        if task == "dcgan" and self.objective == "relativistic_paired":
+            raise ConfigError(
+                "objective relativistic_paired compares with the truth of the same ground, and "
+                "chips drawn of noise show none; docs/guides/training.md has settings that fit, "
+                "with the objective non_saturating"
+            )
+        wants_an_input = {
+            "generator": self.generator != GeneratorConfig(),
+            "losses": self.losses != LossConfig(),
+            "discriminator.conditional": self.discriminator.conditional,
+            "growing_share": self.growing_share > 0,
+        }
+        for name, wants in wants_an_input.items():
+            if wants:
+                raise ConfigError(
+                    f"{name} has no meaning for the task {task}, which draws of noise alone: leave "
+                    "it out; [chips] says what draws"
+                )
+        if self.accumulate > 1:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, but batch normalisation counts a whole "
+                f"mini-batch: set it to 1, or batch_size lower, for the task {task}"
+            )
 
     @property
     def steps(self) -> int:

@@ -14,6 +14,8 @@ PRODUCTS = {
     "unpaired": "generator",
     "degrade": "degrader",
     "style": "style",
+    "dcgan": "chips",
+    "vae": "chips",
 }
 """What each task makes."""
 

@@ -98,12 +98,13 @@ class Run:
         self._listener = listener
         self._watch = Watch(config.health)
         self._dtype = pick_dtype(config.precision, here.device)
+        self._patch = min(config.patch_lr, *chip)
         self._make = BatchMaker(
             self._train_pairs,
             spec,
             batch_size=config.batch_size,
             chip_lr=chip,
-            patch_lr=min(config.patch_lr, *chip),
+            patch_lr=self._patch,
             seed=config.seed,
             weights=weights,
             rank=here.rank,
@@ -197,7 +198,9 @@ class Run:
 
     def _build(self, lr_places: npt.NDArray[np.int64] | None) -> Strategy:
         statistics = band_statistics(self._train_pairs, self.spec, places=lr_places)
-        return build_strategy(self.config, self.spec, statistics, self.here, self._dtype)
+        return build_strategy(
+            self.config, self.spec, statistics, self.here, self._dtype, self._patch
+        )
 
     def _load_restyler(self, given: Start | None) -> Restyler | None:
         asked = self.config.augment.style

@@ -11,9 +11,13 @@ import torch
 from torch import nn
 
 from models.balance import Balance
+from models.chip_networks import Autoencoder, ChipEncoder, ChipGenerator
+from models.chips import build_chips
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig
+from models.config_unpaired import PRODUCTS
 from models.data import PairSpec
+from models.dcgan import DCGANLearner
 from models.degrade_step import DegradeLearner
 from models.degrader import Degrader
 from models.discriminators.base import Discriminator
@@ -27,6 +31,7 @@ from models.step import Growth, Learner
 from models.style import StyleLearner
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
+from models.vae import VAELearner
 
 
 class Strategy(Protocol):
@@ -78,6 +83,7 @@ def build_strategy(
     statistics: tuple[npt.NDArray[np.float32], float],
     here: Ranks,
     dtype: torch.dtype,
+    patch_lr: int | None = None,
 ) -> Strategy:
     """Networks and optimisers of the task; the same on every rank, because the seed is.
 
@@ -85,10 +91,15 @@ def build_strategy(
     ----------
     statistics : (array, float)
         Of the imagery; see `models.data.band_statistics`.
+    patch_lr : int, optional
+        Of the crops, where chips are smaller than `config` says.
     """
     bands = len(spec.bands)
     if config.task == "degrade":
         return _degrading(config, spec, statistics, here, dtype)
+    if PRODUCTS[config.task] == "chips":
+        side = spec.scale * (patch_lr or config.patch_lr)
+        return _of_noise(config, bands, side, statistics, here, dtype)
     generator = build_generator(config.generator, bands=bands, scale=spec.scale)
     if config.growing_share:
         generator.prepare_to_grow()
@@ -105,6 +116,24 @@ def build_strategy(
     _settle((generator, degrader, judge, coarse), statistics, here)
     _compile(config, here, generator, judge)
     return UnpairedLearner(generator, degrader, judge, coarse, config, here, dtype)
+
+
+def _of_noise(
+    config: TrainConfig,
+    bands: int,
+    side: int,
+    statistics: tuple[npt.NDArray[np.float32], float],
+    here: Ranks,
+    dtype: torch.dtype,
+) -> VAELearner | DCGANLearner:
+    network = build_chips(config.task, bands=bands, side=side, config=config.chips)
+    if isinstance(network, Autoencoder):
+        network.to(here.device)
+        _settle((network.encoder, network.decoder), statistics, here)
+        return VAELearner(network, config, here, dtype)
+    judge = build_discriminator(config.discriminator, bands=bands)
+    _settle((network, judge), statistics, here)
+    return DCGANLearner(network, judge, config, here, dtype)
 
 
 def _degrading(
@@ -133,7 +162,7 @@ def _coarse_side(config: TrainConfig, spec: PairSpec) -> tuple[Degrader, Discrim
 
 
 def _settle(
-    networks: tuple[Generator | Discriminator | Degrader, ...],
+    networks: tuple[Generator | Discriminator | Degrader | ChipGenerator | ChipEncoder, ...],
     statistics: tuple[npt.NDArray[np.float32], float],
     here: Ranks,
 ) -> None:

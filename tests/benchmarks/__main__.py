@@ -35,6 +35,7 @@ BENCHMARKS = (
     "unpaired",
     "degradation",
     "style",
+    "rare",
     "renewal",
     "training_speed",
     "region_speed",
