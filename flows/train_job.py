@@ -268,7 +268,7 @@ def _begin(
             "store_version": summary["version"],
             "store_digest": summary["digest"],
             "pairs": splits,
-            **({"chips": summary["chips"]} if _has_chips(summary) else {}),
+            **({"chips_alone": summary["chips"]} if _has_chips(summary) else {}),
             **({"derived": summary["derived"]} if summary["derived"] else {}),
             "scale": summary["scale"],
             "lr_size": summary["lr_size"],

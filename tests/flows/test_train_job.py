@@ -212,7 +212,7 @@ class TestChipsWithoutPartners:
         assert job["data"]["chips"] == {"lr": {"train": 20}, "hr": {"train": 20}}
         assert "20 LR and 20 HR training chips without partners" in caplog.text
         run = tracking.mlflow_client().get_run(job["run_id"])
-        assert run.data.params["chips.hr.train"] == "20"
+        assert run.data.params["chips_alone.hr.train"] == "20"
         profile = json.loads(run.inputs.dataset_inputs[0].dataset.profile)
         assert profile["chips"]["lr"] == {"train": 20}
 
