@@ -175,13 +175,30 @@ def paired(services: Path, made: Path, tmp_path_factory: pytest.TempPathFactory)
     return PairStore.open(store)
 
 
+def save_untrained(folder: Path, **settings: Any) -> Path:
+    """A degrader that is the mean over LR pixels."""
+    from models.degrade import DegraderCard, save_degrader
+    from models.degrader import Degrader
+
+    values = {"scale": 4, "bands": BANDS, "data_range": 10_000.0, **settings}
+    network = Degrader(bands=len(values["bands"]), scale=values["scale"], channels=4, blocks=1)
+    card = DegraderCard(channels=4, blocks=1, halo=network.halo, **values)
+    save_degrader(folder, network, card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def degrader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("degrader") / "degrader")
+
+
 @pytest.mark.slow
 class TestDerivedPairs:
     """An aerial archive beside true pairs of the same ground."""
 
     @staticmethod
-    def degrade(store: PairStore, made: Path) -> dict[str, Any]:
-        words = ("--degrade", "sensor", "--aerial", made / "aerial", "--store", store.url)
+    def degrade(store: PairStore, made: Path, by: object = "sensor") -> dict[str, Any]:
+        words = ("--degrade", by, "--aerial", made / "aerial", "--store", store.url)
         return run("ingest", *words, "--lr-size", 16)
 
     def test_they_are_like_true_ones_and_for_training_alone(
@@ -226,6 +243,42 @@ class TestDerivedPairs:
         store.index.commit([], "test", forget=[*gone, *scenes])  # as if they had been damaged
         assert self.degrade(store, made)["derived_added"] == len(derived)
         assert store.digest() == digest, "noise and all"
+
+    def test_a_degrader_that_was_trained_takes_the_place_of_the_sensor_model(
+        self, paired: PairStore, made: Path, degrader: Path
+    ) -> None:
+        store = paired
+        before = self.degrade(store, made)["version"]
+        places = store.summary(before)["derived"]["sensor"]
+        self.degrade(store, made, degrader)
+        (name,) = store.summary()["derived"]
+        assert name.startswith("degrader-4x1-x4@")
+        assert store.summary()["derived"][name] == places
+        digest = store.digest()
+        assert self.degrade(store, made, degrader)["derived_added"] == 0
+        assert store.digest() == digest
+        rows = store.rows(kind="pair", columns=["derived"])["derived"].to_pylist()
+        pairs = store.reader().read(range(len(rows)))
+        for pair, derived in zip(pairs, rows, strict=True):
+            if derived is not None and pair.valid.all():  # untrained, it is the mean
+                mean = pair.hr.reshape(3, 16, 4, 16, 4).mean((2, 4))
+                assert np.abs(mean - pair.lr).max() <= 1
+        assert verify_store(store).is_well
+
+    @pytest.mark.parametrize(
+        ("settings", "told"),
+        [
+            ({"scale": 2}, "scale 2 \\(the store: 4\\)"),
+            ({"bands": ("red", "nir", "blue")}, "bands red, nir, blue \\(the store: red, green, b"),
+            ({"data_range": 255.0}, "data range 255 \\(the store: 10000\\)"),
+        ],
+    )
+    def test_a_degrader_of_other_imagery_is_refused(
+        self, paired: PairStore, tmp_path: Path, settings: dict[str, Any], told: str
+    ) -> None:
+        folder = save_untrained(tmp_path / "other", **settings)
+        with pytest.raises(UsageError, match=told):
+            find_deriver(str(folder)).check(paired.config)
 
 
 @pytest.mark.slow
