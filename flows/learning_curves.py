@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from flows.metric_spool import Entry
 
@@ -16,6 +17,7 @@ _PANELS = (
         (
             ("train/content_loss", "generator", "C0"),
             ("train/bicubic_loss", "bicubic", "0.6"),
+            ("train/mean_loss", "mean of the imagery", "0.6"),
             ("train/loss_cycle_hr", "HR to LR and back", "C1"),
             ("train/loss_cycle_lr", "LR to HR and back", "C4"),
         ),
@@ -39,7 +41,20 @@ _PANELS = (
             ("val/bicubic_hf_power_ratio", "bicubic", "0.6"),
         ),
     ),
+    (
+        "Distance of drawn chips from held-out ones",
+        (
+            ("val/spectrum_db", "spectrum, dB", "C0"),
+            ("val/histogram", "histogram, spreads", "C1"),
+        ),
+    ),
+    (
+        "Variety of drawn chips, reality = 1",
+        (("val/diversity", "held-out chips", "C0"), ("train/diversity", "mini-batches", "0.6")),
+    ),
+    ("Likelihood of held-out chips, nats a value", (("val/elbo", "lower bound", "C0"),)),
 )
+_SHOWN = 4
 
 
 def read_curves(entries: Iterable[Entry]) -> Curves:
@@ -67,7 +82,8 @@ def draw_curves(curves: Curves, path: Path, *, title: str) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(title, parse_math=False)
     start = adversarial_start(curves)
-    for axes, (name, lines) in zip(figure.subplots(2, 2, sharex=True).flat, _PANELS, strict=True):
+    panels = _panels(curves)
+    for axes, (name, lines) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("generator updates")
         axes.grid(alpha=0.3)
@@ -80,3 +96,13 @@ def draw_curves(curves: Curves, path: Path, *, title: str) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
     figure.savefig(path, dpi=90)
+
+
+def _panels(curves: Curves) -> list[Any]:
+    """Those that have something to show, filled up with those of a generator."""
+    told = [name for name, lines in _PANELS if any(curves.get(metric) for metric, *_ in lines)]
+    if "val/spectrum_db" not in curves:  # `diversity` is told of generators too
+        told = []
+    chosen = [panel for panel in _PANELS if panel[0] in told][:_SHOWN]
+    rest = [panel for panel in _PANELS if panel not in chosen]
+    return [*chosen, *rest][:_SHOWN]

@@ -32,15 +32,32 @@ class Kind(Protocol):
 
     @property
     def next_step(self) -> str:
-        """Command that uses it, with ``{model}`` for its name."""
+        """Command that uses it, with ``{model}`` for its name, ``{folder}`` for where it lies."""
+
+    @property
+    def pictured(self) -> str:
+        """What its pictures show, from left to right."""
 
     def spec(self, store: StoreConfig) -> PairSpec:
         """What the network sees of a store's pairs."""
+
+    def splits(self, summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]:
+        """Pairs of each split that it is shown, of those that `PairStore.summary` counts.
+
+        Raises
+        ------
+        UsageError
+            When it asks for some that are not there.
+        """
+        return dict(summary["splits"])
 
     def pairs(
         self, store: PairStore, split: str, version: int, config: TrainConfig
     ) -> GroupedPairs:
         """Pairs of a split."""
+
+    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
+        """Refuse settings that do not fit a store, before a run is opened; none by default."""
 
     def score(self, spec: PairSpec) -> Score:
         """Scores of one drawn image."""
@@ -84,8 +101,16 @@ class Kind(Protocol):
 
 def kind_of(config: Mapping[str, Any] | TrainConfig) -> Kind:
     """The kind of network that training settings make."""
+    from flows.train_kind_chips import ChipsKind
+    from flows.train_kind_degrader import DegraderKind
     from flows.train_kind_generator import GeneratorKind
+    from flows.train_kind_style import StyleKind
 
     task = config.get("task", "paired") if isinstance(config, Mapping) else config.task
-    kinds: dict[str, Callable[[], Kind]] = {"generator": GeneratorKind}
+    kinds: dict[str, Callable[[], Kind]] = {
+        "generator": GeneratorKind,
+        "degrader": DegraderKind,
+        "style": StyleKind,
+        "chips": ChipsKind,
+    }
     return kinds[PRODUCTS[task]]()

@@ -99,6 +99,23 @@ def pair_strip(
     )
 
 
+def degraded_strip(hr: _Stack, seen: _Stack, lr: _Stack, *, bands: Sequence[str]) -> bytes:
+    """PNG of a sample: HR, what is seen of it on LR pixels, the true LR pixels."""
+    scale = hr.shape[-1] // lr.shape[-1]
+    limits = stretch_limits(lr, np.ones(lr.shape[1:], np.bool_))
+    coarse = (upsample(np.asarray(image, np.float32), scale, "nearest") for image in (seen, lr))
+    return encode_png(strip([to_rgb8(image, limits, bands) for image in (hr, *coarse)]))
+
+
+def images_strip(
+    images: Sequence[_Stack], valid: npt.NDArray[np.bool_], *, bands: Sequence[str]
+) -> bytes:
+    """PNG of images of one size, stretched alike so that their colours can be compared."""
+    there = np.concatenate([valid] * len(images), axis=1)
+    limits = stretch_limits(np.concatenate(images, axis=2), there)
+    return encode_png(strip([to_rgb8(image, limits, bands, valid) for image in images]))
+
+
 def training_strip(
     lr: _Stack,
     sr: _Stack,
@@ -120,3 +137,25 @@ def training_strip(
             ]
         )
     )
+
+
+def chips_sheet(chips: _Stack, *, like: _Stack, bands: Sequence[str], columns: int) -> bytes:
+    """PNG of chips row by row, in the colours that show others well.
+
+    Parameters
+    ----------
+    chips : array, [n, C, H, W]
+    like : array, [m, C, H, W]
+        What the stretch is of, so that sheets can be compared.
+    bands : sequence of str
+    columns : int
+        Chips in a row; places without a chip stay white.
+    """
+    flat = like.swapaxes(0, 1).reshape(like.shape[1], 1, -1)
+    limits = stretch_limits(flat, np.ones(flat.shape[1:], np.bool_))
+    shown = [to_rgb8(chip, limits, bands) for chip in chips]
+    blank = np.full_like(shown[0], 255)
+    rows = [shown[first : first + columns] for first in range(0, len(shown), columns)]
+    strips = [strip([*row, *[blank] * (columns - len(row))]) for row in rows]
+    gap = np.full((_GAP_PX, strips[0].shape[1], 3), 255, np.uint8)
+    return encode_png(np.concatenate([part for row in strips for part in (gap, row)][1:]))

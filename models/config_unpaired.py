@@ -9,10 +9,20 @@ from dataclasses import dataclass
 
 from models.config_checks import at_least, not_negative, positive
 
-PRODUCTS = {"paired": "generator", "unpaired": "generator"}
+PRODUCTS = {
+    "paired": "generator",
+    "unpaired": "generator",
+    "degrade": "degrader",
+    "style": "style",
+    "dcgan": "chips",
+    "vae": "chips",
+}
 """What each task makes."""
 
 TASKS = tuple(PRODUCTS)
+
+APART = ("unpaired", "style")
+"""Tasks whose LR and HR images come each in an order of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +42,10 @@ class CycleConfig:
     pool : int
         Past drawings that are kept and shown to the discriminators again; 0 for none.
     channels, blocks : int
-        Of the network from HR to LR: feature planes and residual blocks.
+        Of the network from HR to LR, also of the task ``degrade``: feature planes and residual
+        blocks.
     stages : int
-        Of the discriminator of LR patches: halvings of the patch.
+        Of the discriminator of LR patches, also of ``degrade``: halvings of the patch.
     """
 
     cycle: float = 5.0

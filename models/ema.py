@@ -1,4 +1,4 @@
-"""The running mean of a generator's weights."""
+"""The running mean of a network's weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from models.batch_norm import BatchNorm
+
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
@@ -18,14 +20,15 @@ class EMA(Generic[_Network]):
 
     After update t the mean is m <- d m + (1 - d) w with d = min(decay, t / (t + 10)), so that the
     first weights, which know nothing, are soon forgotten. On adversarial training see Yazici et
-    al., "The unusual effectiveness of averaging in GAN training", 2019.
+    al., "The unusual effectiveness of averaging in GAN training", 2019. The statistics of
+    `BatchNorm` are averaged in step with the weights that they belong to.
     """
 
     def __init__(self, network: _Network, *, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
-        self._means: list[torch.Tensor] = list(self.network.parameters())
+        self._means = _averaged(self.network)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -33,8 +36,7 @@ class EMA(Generic[_Network]):
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
         # At once: on a CPU, calls for one tensor after the other took a thirtieth of all time.
-        now: list[torch.Tensor] = list(network.parameters())
-        torch._foreach_lerp_(self._means, now, 1 - decay)
+        torch._foreach_lerp_(self._means, _averaged(network), 1 - decay)
 
     def begin_at(self, network: _Network) -> None:
         """Take over weights that are worth keeping, as a mean over many updates."""
@@ -49,3 +51,14 @@ class EMA(Generic[_Network]):
         """Put back what `state_dict` gave."""
         self.network.load_state_dict(state["network"])
         self.updates = int(state["updates"])
+
+
+def _averaged(network: nn.Module) -> list[torch.Tensor]:
+    """All that has a running mean."""
+    statistics = [
+        tensor
+        for module in network.modules()
+        if isinstance(module, BatchNorm)
+        for tensor in (module.mean, module.variance)
+    ]
+    return [*network.parameters(), *statistics]

@@ -55,6 +55,8 @@ class Evaluation:
         Each score of each pair, in the order of the pairs; NaN where a pair has no such score.
     samples : tuple of Sample
         The first few of them, always the same.
+    sheets : mapping
+        Images [n, C, H, W] that belong together, DN, where there are no pairs to look at.
     """
 
     scores: Mapping[str, float]
@@ -62,6 +64,7 @@ class Evaluation:
     not_finite: Mapping[str, int]
     values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    sheets: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def evaluate(

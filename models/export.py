@@ -7,30 +7,30 @@ Reading builds the network from its configuration and checks every name and shap
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from models.config_checks import from_dict, positive, whole
 from models.config_networks import GeneratorConfig
 from models.errors import ConfigError, ExportError
 from models.generators.base import Generator
 from models.generators.registry import build_generator
+from models.weights_file import (
+    card_name,
+    fill_network,
+    read_bands,
+    read_card,
+    read_weights,
+    weights_name,
+    write_network,
+)
 
 FORMAT = 1
-WEIGHTS = "generator.safetensors"
-CARD = "generator.json"
-_REMEDY = "take both files as they were written together"
+_NAME = "generator"
+WEIGHTS = weights_name(_NAME)
+CARD = card_name(_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +89,14 @@ class GeneratorCard:
 
 
 def save_generator(folder: Path, generator: Generator, card: GeneratorCard) -> GeneratorCard:
-    """Write a generator into a folder.
-
-    The weights are written first and the card, which names their digest, last: whoever finds a
-    card that fits finds a whole generator.
+    """Write a generator into a folder; see `models.weights_file.write_network`.
 
     Returns
     -------
     GeneratorCard
         With the digest of the weights.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
-    weights = save_tensors(tensors)
-    card = dataclasses.replace(card, weights_sha256=hashlib.sha256(weights).hexdigest())
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, weights)
-    _replace(folder / CARD, (json.dumps(card.to_dict(), indent=2) + "\n").encode())
-    return card
+    return write_network(folder, _NAME, generator, card)
 
 
 def load_card(folder: Path) -> GeneratorCard:
@@ -116,31 +107,14 @@ def load_card(folder: Path) -> GeneratorCard:
     ExportError
         When the card is missing, damaged, or of another format.
     """
-    path = folder / CARD
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ExportError(
-            f"{folder} holds no generator: there is no {CARD}", folder=str(folder)
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path} cannot be read: {error}", path=str(path)) from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise ExportError(
-            f"{path} has generator format {found}, this version reads {FORMAT}", path=str(path)
-        )
-    # Later versions of a format may add keys; those of this version must be there.
-    known = {item.name for item in dataclasses.fields(GeneratorCard)}
-    values = {key: value for key, value in values.items() if key in known}
+    values = read_card(folder, _NAME, GeneratorCard, version=FORMAT)
     try:
         values["architecture"] = from_dict(GeneratorConfig, values["architecture"])
-        if not isinstance(values["bands"], list):
-            raise ConfigError(f"bands must be a list of names, got {values['bands']!r}")
-        values["bands"] = tuple(str(band) for band in values["bands"])
+        values["bands"] = read_bands(values)
         values["data_range"] = float(values["data_range"])
         return GeneratorCard(**values)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
+        path = folder / CARD
         raise ExportError(
             f"{path} does not describe a generator: {error}", path=str(path)
         ) from error
@@ -155,62 +129,16 @@ def load_generator(folder: Path) -> tuple[Generator, GeneratorCard]:
         When card or weights are missing or damaged, or do not fit each other.
     """
     card = load_card(folder)
-    path = folder / WEIGHTS
+    tensors = read_weights(folder, _NAME, card.weights_sha256)
     try:
-        weights = path.read_bytes()
-    except OSError as error:
-        raise ExportError(f"{path} cannot be read: {error}", path=str(path)) from error
-    if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
-        raise ExportError(
-            f"{path} is not the file that {CARD} describes: its digest differs; "
-            "copy both files again",
-            path=str(path),
-        )
-    try:
-        tensors = load_tensors(weights)
         generator = build_generator(card.architecture, bands=len(card.bands), scale=card.scale)
-    except (SafetensorError, ConfigError) as error:
+    except ConfigError as error:
         raise ExportError(
             f"{folder} holds no usable generator: {error}", folder=str(folder)
         ) from error
-    _check(generator.state_dict(), tensors, path)
+    fill_network(generator, tensors, folder, _NAME)
     if generator.halo != card.halo:
         raise ExportError(
             f"{folder / CARD} says a halo of {card.halo}, its architecture has {generator.halo}"
         )
-    generator.load_state_dict(tensors)
     return generator.eval().requires_grad_(False), card
-
-
-def _check(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    if missing or extra:
-        raise ExportError(
-            f"{path} does not fit the architecture and scale in {CARD}: "
-            f"missing {', '.join(missing) or 'nothing'}, "
-            f"unexpected {', '.join(extra) or 'nothing'}; {_REMEDY}",
-            missing=missing,
-            extra=extra,
-        )
-    for name, tensor in wanted.items():
-        if found[name].shape != tensor.shape:
-            raise ExportError(
-                f"{path}: {name} has shape {tuple(found[name].shape)}, the architecture and scale "
-                f"in {CARD} want {tuple(tensor.shape)}; {_REMEDY}",
-                name=name,
-            )
-        if not torch.isfinite(found[name]).all():
-            raise ExportError(
-                f"{path}: {name} holds values that are not finite; wanted a generator whose "
-                "training went well, so take another version or train it again",
-                name=name,
-            )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from models.clock import Phase
 from models.config import HealthConfig
 
+_DOING_NOTHING = {"bicubic_loss": "plain bicubic upsampling", "mean_loss": "the plain mean"}
 _SURE = 0.02  # beliefs so close to 1 and 0 leave a sigmoid's gradient a fiftieth
 
 
@@ -57,9 +58,10 @@ class Watch:
         Parameters
         ----------
         metrics : mapping
-            ``content_loss``, ``bicubic_loss`` (of the same losses), ``generator_skipped``,
-            ``discriminator_skipped``, ``d_real``, ``d_fake``, ``d_accuracy``, ``diversity``;
-            those that are missing are not looked at.
+            ``content_loss``, ``bicubic_loss`` or ``mean_loss`` (of the same losses, of bicubic
+            upsampling or of the plain mean), ``generator_skipped``, ``discriminator_skipped``,
+            ``d_real``, ``d_fake``, ``d_accuracy``, ``diversity``; those that are missing are not
+            looked at.
 
         Returns
         -------
@@ -80,14 +82,17 @@ class Watch:
         return [sign for sign in signs if sign is not None]
 
     def _diverged(self, metrics: Mapping[str, float]) -> Sickness | None:
-        loss, bicubic = metrics.get("content_loss"), metrics.get("bicubic_loss")
-        if loss is None or bicubic is None or loss <= self._config.loss_factor * bicubic:
-            return None
-        return Sickness(
-            name="diverged",
-            text=f"the content loss is {loss:.3g}, that of plain bicubic upsampling {bicubic:.3g}",
-            advice="lower lr_content and lr_generator, or adversarial_weight",
-        )
+        loss = metrics.get("content_loss")
+        for name, told in _DOING_NOTHING.items():
+            plain = metrics.get(name)
+            if loss is None or plain is None or loss <= self._config.loss_factor * plain:
+                continue
+            return Sickness(
+                name="diverged",
+                text=f"the content loss is {loss:.3g}, that of {told} {plain:.3g}",
+                advice="lower lr_content and lr_generator, or adversarial_weight",
+            )
+        return None
 
     def _overpowered(self, metrics: Mapping[str, float]) -> Sickness | None:
         accuracy = metrics.get("d_accuracy", 0.0)

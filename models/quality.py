@@ -88,6 +88,14 @@ def correctness(scores: Mapping[str, float], of: str = "") -> float | None:
     return right / (right + wrong)
 
 
+def faithfulness(scores: Mapping[str, float]) -> float:
+    """How near a state without a game is to what is real: the likelihood where that is known.
+
+    Else PSNR; see `psnr_of`.
+    """
+    return scores.get("elbo", psnr_of(scores))
+
+
 def psnr_of(scores: Mapping[str, float]) -> float:
     """PSNR over all pixels, up to a constant; the mean of tiles where no sums are known."""
     if scores.get("squared_error") and scores.get("values"):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import write_whole
-from models.quality import is_consistent, is_correct, psnr_of
+from models.quality import faithfulness, is_consistent, is_correct, psnr_of
 
 Weights = dict[str, Tensor]
 Scores = Mapping[str, float]
@@ -64,7 +64,7 @@ class Selection:
         playing : bool
             Of the adversarial phase. There the last state is kept, for the game goes on getting
             better at what it draws, unless it is less consistent with its input than bicubic
-            upsampling; of the content phase the one of the highest PSNR.
+            upsampling; of the content phase the most faithful one; see `faithfulness`.
         """
         weights = {name: t.detach().cpu().clone() for name, t in network.state_dict().items()}
         state = State(step=step, scores=dict(scores), weights=weights)
@@ -72,7 +72,9 @@ class Selection:
             if self.sharp is None or is_consistent(scores):
                 self.sharp = state
                 self._write("sharp", state)
-        elif self.faithful is None or not psnr_of(scores) <= psnr_of(self.faithful.scores):
+        elif self.faithful is None or not (
+            faithfulness(scores) <= faithfulness(self.faithful.scores)
+        ):
             self.faithful = state
             self._write("faithful", state)
 

@@ -16,6 +16,7 @@ from models.content_losses import lattice
 from models.cycle_losses import distance, whole_cells
 from models.data import PairSpec
 from models.degrader import Degrader
+from models.degrading import BothWays, Degrading
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
 from models.ema import EMA
@@ -90,10 +91,12 @@ class UnpairedLearner:
         """Scales that the generator can work at while it grows up."""
         return self.generator.levels
 
-    def product(self, spec: PairSpec) -> Upsampling:
-        """The averaged generator."""
-        return Upsampling(
-            self.ema.network, self._config.generator, spec, self._ranks.device, self._dtype
+    def product(self, spec: PairSpec) -> BothWays:
+        """The averaged generator, and beside it the averaged degrader."""
+        config, device = self._config, self._ranks.device
+        return BothWays(
+            Upsampling(self.ema.network, config.generator, spec, device, self._dtype),
+            Degrading(self.degrader_ema.network, config.cycle, spec, device),
         )
 
     @property
@@ -240,8 +243,7 @@ class UnpairedLearner:
 
     def _coarse_shown(self, seen: Tensor, batch: Tensors) -> Shown:
         valid = _lr_valid(batch) * whole_cells(batch.valid, self.generator.scale)
-        shift = tuple(step % batch.lr.shape[-1] for step in batch.shift)
-        real, drawn = (torch.roll(x * valid, shift, dims=(2, 3)) for x in (batch.lr, seen))
+        real, drawn = (batch.lr_for_discriminator(x, valid) for x in (batch.lr, seen))
         return Shown(real, drawn)
 
     def _autocast(self) -> torch.autocast:

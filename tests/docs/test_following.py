@@ -22,6 +22,7 @@ from flows.cli import app
 from geo.catalog.sources import read_scenes
 from tests.docs.not_run import reason_not_to_run
 from tests.docs.shell import PAGES, commands_of, toml_files_of
+from tests.flows.training_store import make_store
 from tests.servers.stac_server import StacServer
 
 pytestmark = pytest.mark.slow
@@ -131,7 +132,12 @@ def test_the_guide_of_training(reader: Reader) -> None:
         (reader.folder / name).write_text(text)
     reader.own = {"7c0f...": last_run()}
     # New trainings are only made ready: the README's was a whole one.
-    short = {"skyscale train --store my-store --resume": (), "skyscale train": ("--prepare",)}
+    make_store(reader.folder / "my-campaigns", aerial=("m_2012_a", "m_2020_a"))
+    short = {
+        "skyscale train --store my-store --resume": (),
+        "skyscale train --store my-campaigns --config style.toml": (),
+        "skyscale train": ("--prepare",),
+    }
     reader.follow("docs/guides/training.md", short)
 
 

@@ -17,5 +17,13 @@ def test_can_be_trained_with(name: str) -> None:
     assert TrainConfig.from_dict(tomllib.loads(FILES[name])).steps > 0
 
 
-def test_there_is_one_for_training_without_partners() -> None:
-    assert TrainConfig.from_dict(tomllib.loads(FILES["without-partners.toml"])).task == "unpaired"
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("without-partners.toml", "unpaired"),
+        ("degrade.toml", "degrade"),
+        ("style.toml", "style"),
+    ],
+)
+def test_there_is_one_for_each_task(name: str, task: str) -> None:
+    assert TrainConfig.from_dict(tomllib.loads(FILES[name])).task == task
