@@ -192,14 +192,15 @@ class UnpairedLearner:
         mean = avg_pool2d(hr, self.generator.scale)
         with self._autocast():
             sr, lr = self._player.wrapped(mean, up)
-        return self._identity_losses(batch, mean, sr, lr)
+        return self._identity_losses(batch, mean, sr, lr, weight=1.0)
 
     def _identity_losses(
-        self, batch: Tensors, mean: Tensor, sr: Tensor, lr: Tensor
+        self, batch: Tensors, mean: Tensor, sr: Tensor, lr: Tensor, weight: float
     ) -> tuple[Tensor, Metrics]:
         loss, metrics = self._content.loss(sr, batch.hr, batch.valid, mean)
         of_lr = distance(lr, batch.lr, _lr_valid(batch), self.generator.standardise.spread)
-        return loss + of_lr, {**metrics, "loss_identity_lr": of_lr.detach()}
+        both = weight * loss + self._config.cycle.identity_lr * of_lr
+        return both, {**metrics, "loss_identity_lr": of_lr.detach()}
 
     def _both_losses(self, batch: Tensors, weight: float) -> tuple[Tensor, Metrics]:
         config, spread = self._config.cycle, self.generator.standardise.spread
@@ -208,16 +209,14 @@ class UnpairedLearner:
         with self._autocast():
             out = self._player.wrapped(mean, up, batch.lr, hr)
         sr_same, lr_same, drawn, seen, lr_again, hr_again = out
-        identity, metrics = self._identity_losses(batch, mean, sr_same, lr_same)
+        identity, metrics = self._identity_losses(
+            batch, mean, sr_same, lr_same, weight=config.identity
+        )
         fine = self._fine.answer(self._fine_shown(drawn, batch)).adversarial
         coarse = self._coarse.answer(self._coarse_shown(seen, batch)).adversarial
         cycle_lr = distance(lr_again, batch.lr, _lr_valid(batch), spread)
         cycle_hr = distance(hr_again, batch.hr, batch.valid, spread)
-        loss = (
-            config.identity * identity
-            + weight * (fine + coarse)
-            + config.cycle * (cycle_lr + cycle_hr)
-        )
+        loss = identity + weight * (fine + coarse) + config.cycle * (cycle_lr + cycle_hr)
         if self._config.losses.lattice:
             # The one pair at hand: an HR image, and what the degrader sees of it.
             pattern = (lattice(hr_again, batch.hr, batch.valid, seen.detach()) / spread).sum()

@@ -2,10 +2,12 @@
 
 Real aerial chips (made scenes where there are none, see `aerial_data`) seen by a satellite whose
 sensor is not the fixed model's: more blur (MTF 0.12 at Nyquist instead of 0.3), a tone curve and
-gains of its own, noise that grows with brightness and runs along lines. LR images are derived by
-the plain mean; by the fixed model (`geo.sensor`) with colours and noise fitted to the satellite's
-images; by a degrader trained without partners (`task = "unpaired"`), on LR images of half of the
-chips and HR images of the other half; and by one trained on a few pairs (`task = "degrade"`).
+gains of its own, noise that grows with brightness and runs along lines. HR images are brought into
+the satellite's colours as ``skyscale ingest --degrade`` does, by gain and offset of each band over
+both piles (`geo.harmonise.fit_collections`). LR images are derived by the plain mean; by the fixed
+model (`geo.derive.SensorModel`) with noise as strong as the satellite's; by a degrader trained
+without partners (`task = "unpaired"`), on LR images of half of the chips and HR images of the other
+half; and by one trained on a few pairs (`task = "degrade"`).
 
 Distances to the satellite's own images of held-out ground (`geo.scores.likeness`), spectrum in dB,
 histogram in real spreads; RMSE pixel by pixel in 8-bit DN. Then a generator (content phase) trained
@@ -17,12 +19,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from geo.cut import to_dtype
+from geo.derive import SensorModel
+from geo.harmonise import fit_collections
 from geo.scores.likeness import histogram_distance, spectrum_distance_db
 from geo.sensor import degrade, estimate_noise
 from models.config import TrainConfig
@@ -32,6 +38,7 @@ from models.evaluate import Score
 from models.trainer import train
 from tests.benchmarks.aerial_data import LR, SCALE, SPEC, Split, aerial_pairs
 from tests.benchmarks.training_runs import content_config, folders, minutes, standing, train_on
+from tests.benchmarks.unpaired import UNPAIRED
 
 UNPAIRED_MINUTES, FEW_MINUTES, GENERATOR_MINUTES = 4.0, 1.5, 1.5
 FEW = 32
@@ -53,7 +60,7 @@ Derive = Callable[[Image, int], Image]
 
 def run(write: Write) -> None:
     """Print a row for each way of making LR images."""
-    split = _seen_anew(aerial_pairs())
+    split = _in_its_colours(_seen_anew(aerial_pairs()))
     chips = split.train.read(range(len(split.train)))
     held = split.held_out.read(range(len(split.held_out)))
     write(
@@ -66,7 +73,7 @@ def run(write: Write) -> None:
         fresh = folders(Path(name))
         ways: dict[str, Derive | None] = {
             "the mean": _mean,
-            "the fixed model, fitted": _fitted(chips),
+            "the fixed model": _fixed(chips),
             "a degrader without partners": _unpaired(split, chips, next(fresh)),
             f"a degrader of {FEW} pairs": _of_few(split, chips, next(fresh)),
             "the satellite": None,
@@ -99,13 +106,7 @@ def _seen_anew(split: Split) -> Split:
         chips = pairs.read(range(len(pairs)))
         return ListedPairs(_derived(chips, lambda hr, number: _observe(hr, first + number)))
 
-    return Split(
-        name=split.name,
-        train=again(split.train, 0),
-        held_out=again(split.held_out, 1_000_000),
-        train_images=split.train_images,
-        held_by_image=split.held_by_image,
-    )
+    return replace(split, train=again(split.train, 0), held_out=again(split.held_out, 1_000_000))
 
 
 def _derived(chips: Sequence[PairLike], derive: Derive) -> list[PairLike]:
@@ -119,13 +120,7 @@ def _derived(chips: Sequence[PairLike], derive: Derive) -> list[PairLike]:
 
 
 def _with(split: Split, pairs: Sequence[PairLike]) -> Split:
-    return Split(
-        name=split.name,
-        train=ListedPairs(pairs),
-        held_out=split.held_out,
-        train_images=split.train_images,
-        held_by_image=split.held_by_image,
-    )
+    return replace(split, train=ListedPairs(pairs))
 
 
 def _mean(hr: Image, _: int) -> Image:
@@ -133,29 +128,55 @@ def _mean(hr: Image, _: int) -> Image:
     return np.asarray(cells.mean(axis=(2, 4)))
 
 
-def _fitted(chips: Sequence[PairLike]) -> Derive:
-    """The fixed model, its colours and noise those of LR images of other ground."""
-    archive = np.stack([degrade(c.hr.astype(np.float32), SCALE) for c in chips[1::2]])
-    seen = np.stack([c.lr.astype(np.float32) for c in chips[::2]])
-    noise = np.mean([estimate_noise(lr, np.ones(lr.shape[1:], np.bool_)) for lr in seen], axis=0)
-    spread = np.sqrt(np.maximum(seen.var(axis=(0, 2, 3)) - noise**2, 1))
-    gain = (spread / archive.std(axis=(0, 2, 3)))[:, None, None]
-    offset = seen.mean(axis=(0, 2, 3))[:, None, None]
-    middle = archive.mean(axis=(0, 2, 3))[:, None, None]
+def _in_its_colours(split: Split) -> Split:
+    """HR images in the colours of LR images of other ground, as an ingest brings them there."""
+    chips = split.train.read(range(len(split.train)))
+    archive, seen = (
+        _pile(images)
+        for images in (
+            [degrade(c.hr.astype(np.float32), SCALE) for c in chips[1::2]],
+            [c.lr for c in chips[::2]],
+        )
+    )
+    colours = fit_collections(archive, seen, noise_dn=_noise(chips))
 
-    def derive(hr: Image, number: int) -> Image:
-        rng = np.random.default_rng(number)
-        clean = offset + gain * (degrade(hr.astype(np.float32), SCALE) - middle)
-        return np.asarray(clean + noise[:, None, None] * rng.standard_normal(clean.shape))
+    def brought(pairs: ListedPairs) -> ListedPairs:
+        return ListedPairs(
+            [
+                Pair(
+                    lr=c.lr,
+                    hr=to_dtype(colours.apply(c.hr.astype(np.float32)), "uint16"),
+                    valid=c.valid,
+                )
+                for c in pairs.read(range(len(pairs)))
+            ]
+        )
 
-    return derive
+    return replace(split, train=brought(split.train), held_out=brought(split.held_out))
+
+
+def _pile(images: Sequence[Image]) -> Image:
+    """Pixels [C, n] of images."""
+    return np.concatenate([i.reshape(len(i), -1) for i in images], axis=1).astype(np.float32)
+
+
+def _noise(chips: Sequence[PairLike]) -> tuple[float, ...]:
+    """Of the satellite, for each band, as an ingest estimates it."""
+    whole = np.ones(chips[0].lr.shape[1:], np.bool_)
+    found = [estimate_noise(c.lr.astype(np.float32), whole) for c in chips[::2]]
+    return tuple(float(value) for value in np.mean(found, axis=0))
+
+
+def _fixed(chips: Sequence[PairLike]) -> Derive:
+    model = SensorModel(scale=SCALE, noise_dn=_noise(chips))
+    return lambda hr, number: model(hr[None].astype(np.float32), [number])[0]
 
 
 def _unpaired(split: Split, chips: Sequence[PairLike], folder: Path) -> Derive:
     apart = [
         Pair(lr=a.lr, hr=b.hr, valid=b.valid) for a, b in zip(chips[::2], chips[1::2], strict=False)
     ]
-    config = _config({"task": "unpaired"}, UNPAIRED_MINUTES)
+    config = _config(UNPAIRED, UNPAIRED_MINUTES)
     train_on(_with(split, apart), config, folder)
     return _by(folder / "degrader")
 

@@ -40,7 +40,9 @@ from tests.benchmarks.training_runs import Curve, folders, held, minutes, standi
 
 MINUTES = 6.0
 UNPAIRED: dict[str, Any] = {
-    **{"task": "unpaired", "objective": "least_squares", "r1": 1.0, "r2": 1.0},
+    **{"task": "unpaired", "objective": "least_squares", "r1": 0.05, "r2": 0.05},
+    **{"adversarial_weight": 3.0, "lr_generator": 2e-3, "lr_discriminator": 1e-3},
+    "content_time_share": 0.3,
     "discriminator": {"name": "patchgan"},
 }
 _PICTURES, _RIM = 6, SCALE

@@ -37,7 +37,7 @@ from tests.models.training import SPEC, TINY, Recorder, make_pairs, run, same, s
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     task="unpaired",
-    cycle=CycleConfig(cycle=3.0, identity=2.0, pool=2, channels=4, blocks=1),
+    cycle=CycleConfig(cycle=3.0, identity=2.0, identity_lr=0.5, pool=2, channels=4, blocks=1),
     objective="least_squares",
     generator=GeneratorConfig(channels=4, blocks=1),
     discriminator=DiscriminatorConfig(channels=4, stages=3),
@@ -140,7 +140,8 @@ def test_losses_add_up_by_their_weights() -> None:
     torch.manual_seed(1)
     loss, told = one._both_losses(batch(), 0.7)
     parts = (
-        2.0 * (told["content_loss"] + told["loss_identity_lr"])
+        2.0 * told["content_loss"]
+        + 0.5 * told["loss_identity_lr"]
         + 0.7 * (told["adversarial_loss"] + told["adversarial_of_lr_loss"])
         + 3.0 * (told["loss_cycle_lr"] + told["loss_cycle_hr"])
     )
@@ -172,22 +173,23 @@ def test_gradients_reach_only_whom_they_should(step: str, moves: tuple[bool, ...
 
 
 @pytest.mark.parametrize(
-    ("weight", "cycle", "identity", "reached"),
+    ("weight", "cycle", "identity", "identity_lr", "reached"),
     [
-        (1.0, 1e-12, 0.0, (True, True)),
-        (0.0, 1.0, 0.0, (True, True)),
-        (0.0, 1e-12, 1.0, (True,) * 2),
+        (1.0, 0.0, 0.0, 0.0, (True, True)),
+        (0.0, 1.0, 0.0, 0.0, (True, True)),
+        (0.0, 0.0, 1.0, 0.0, (True, False)),
+        (0.0, 0.0, 0.0, 1.0, (False, True)),
     ],
 )
-def test_each_term_alone_teaches_both_generators(
-    weight: float, cycle: float, identity: float, reached: tuple[bool, bool]
+def test_each_term_alone_teaches_whom_it_is_about(
+    weight: float, cycle: float, identity: float, identity_lr: float, reached: tuple[bool, bool]
 ) -> None:
-    config = replace(CONFIG, cycle=replace(CONFIG.cycle, cycle=cycle, identity=identity))
-    one = learner(config, trained=True)
+    changed = replace(CONFIG.cycle, identity=identity, identity_lr=identity_lr)
+    object.__setattr__(changed, "cycle", cycle)  # a user's is more than 0
+    one = learner(replace(CONFIG, cycle=changed), trained=True)
     loss, _ = one._both_losses(batch(), weight)
     loss.backward()  # type: ignore[no-untyped-call]
-    assert grads(one.generator)
-    assert grads(one.degrader)
+    assert (grads(one.generator), grads(one.degrader)) == reached
 
 
 def test_what_is_not_valid_on_either_side_changes_nothing() -> None:
