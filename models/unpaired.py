@@ -39,8 +39,8 @@ class UnpairedLearner:
     2017. Each generator is to deceive its discriminator; to go there and back is to come to where
     one began; and what is of the other side already is to stay what it is. On two grids that last
     one means: an HR image, averaged to LR pixels, is drawn as itself, and an LR image, upsampled
-    by bicubic, is seen as itself. The content phase is that alone; its first half is training on
-    HR images and their means, and `losses` says how it is measured.
+    by bicubic, is seen as itself, as far as `identity_lr` asks for it. The content phase is that
+    alone: training on HR images and their means, measured as `losses` says.
 
     Parameters
     ----------
