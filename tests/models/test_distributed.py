@@ -20,6 +20,7 @@ from models.config import TrainConfig
 from models.config_chips import ChipsConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.config_style import StyleConfig
+from models.degrade import load_degrader_card
 from models.distributed import Ranks, pick_device, pick_dtype, ranks
 from models.errors import ConfigError
 from models.export import load_card
@@ -97,6 +98,17 @@ def test_two_ranks_train_without_partners(pairs: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, task="unpaired", objective="least_squares")
     launch(pairs, tmp_path, ranks=2, config=config)
     card = load_card(tmp_path / "generator")
+    assert card.training["ranks"] == 2
+    assert card.training["stopped_by"] == "steps"
+    assert np.isfinite(card.training["validation"]["mae"])
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_to_degrade(pairs: Path, tmp_path: Path) -> None:
+    """Noise is drawn on each rank here as well."""
+    config = replace(CONFIG, task="degrade", objective="least_squares")
+    launch(pairs, tmp_path, ranks=2, config=config)
+    card = load_degrader_card(tmp_path / "degrader")
     assert card.training["ranks"] == 2
     assert card.training["stopped_by"] == "steps"
     assert np.isfinite(card.training["validation"]["mae"])
