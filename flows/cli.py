@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_compare, cli_export, cli_pairs, cli_report, cli_serve, cli_store, cli_upscale
+from flows import (
+    cli_compare,
+    cli_export,
+    cli_pairs,
+    cli_report,
+    cli_serve,
+    cli_store,
+    cli_study,
+    cli_upscale,
+)
 from flows.cli_report import score_lines
 from flows.command import Debug, Json, run_command
 
@@ -29,6 +38,7 @@ cli_report.add_to(app)
 cli_export.add_to(app)
 cli_compare.add_to(app)
 cli_serve.add_to(app)
+cli_study.add_to(app)
 
 
 @app.command(epilog="Example: skyscale train --store my-store --max-minutes 30")

@@ -14,6 +14,8 @@ _INGEST_EXAMPLES = """Example: skyscale ingest --satellite scenes/satellite --ae
 
 What would be paired, on a map, without reading a pixel: add --dry-run --map my-map
 
+Chips without partners, of either side or both: add --unpaired
+
 The best two dates of each place, other years in the same season allowed: add --dates-per-chip 2
 --season-days 30"""
 
@@ -53,15 +55,28 @@ def scenes(
 
 
 def ingest(
+    store: Annotated[str, typer.Option(help="Folder or s3:// URL of the pair store.")],
     satellite: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="STAC collection or item (path or URL), stac-api:URL#COLLECTION, GeoParquet of "
             "items, folder of rasters, raster."
         ),
-    ],
-    aerial: Annotated[str, typer.Option(help="The same, for the aerial side.")],
-    store: Annotated[str, typer.Option(help="Folder or s3:// URL of the pair store.")],
+    ] = None,
+    aerial: Annotated[str | None, typer.Option(help="The same, for the aerial side.")] = None,
+    unpaired: Annotated[
+        bool,
+        typer.Option(
+            "--unpaired", help="Cut each side on its own, without partners; either may be left out."
+        ),
+    ] = False,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            help="Make pairs of the aerial side alone, LR images derived by this: `sensor`, a "
+            "fixed sensor model, or a degrader, models:/NAME@ALIAS, runs:/ID/degrader or a folder."
+        ),
+    ] = None,
     aoi: Annotated[
         str | None, typer.Option(help="GeoJSON file, or west,south,east,north in degrees.")
     ] = None,
@@ -139,7 +154,9 @@ def ingest(
 def _tell_ingest(r: dict[str, Any]) -> list[str]:
     refused = ", ".join(f"{n} {why}" for why, n in r["rejected"].items()) or "none"
     lines = list(r["table"])
-    if r.get("dry_run"):
+    if r.get("alone"):
+        lines += _alone_lines(r, refused)
+    elif r.get("dry_run"):
         lines += [
             f"At most {r['chips_at_most']} pairs ({r['megabytes_at_most']} MB before compression) "
             f"from {r['scene_pairs']} scene pairs, reading {r['megabytes_to_read']} MB; refused "
@@ -152,8 +169,25 @@ def _tell_ingest(r: dict[str, Any]) -> list[str]:
     if r.get("map"):
         lines.append(f"Look: {r['map']['html']} or {r['map']['png']}")
     if not r.get("dry_run"):
-        lines.append(f"Next: skyscale train --store {r['store']}")
+        task = " --config without-partners.toml" if r.get("alone") and not r["pairs_total"] else ""
+        lines.append(f"Next: skyscale train --store {r['store']}{task}")
     return lines
+
+
+def _alone_lines(r: dict[str, Any], refused: str) -> list[str]:
+    if not r.get("dry_run"):
+        from flows.ingest_alone_report import sentence_alone
+
+        return [sentence_alone(r)]
+    chips = r["chips_at_most"]
+    what = f"{chips['lr']} LR and {chips['hr']} HR chips"
+    if r["derived"] is not None:
+        what = f"{chips['hr']} pairs derived by {r['derived']}, less those on held-out ground,"
+    return [
+        f"At most {what} ({r['megabytes_at_most']} MB before "
+        f"compression) from {r['scenes']} scenes, LR pixels of {r['lr_pixel_m']:g} m beneath HR "
+        f"ones, reading {r['megabytes_to_read']} MB; refused so far: {refused}."
+    ]
 
 
 def coregister(

@@ -87,12 +87,27 @@ def _tell(r: dict[str, Any]) -> list[str]:
         f"bands {', '.join(r['bands'])}",
         f"  splits: {_counts(r['splits'])}",
         *_balance_lines(r["balance"], r["pairs"]),
+        *_chip_lines(r),
         f"  rejected: {_counts(r['rejected'])}",
         f"  digest: {r['digest']}",
     ]
     lines += [f"  {_refusal_line(row)}" for row in r.get("rejections", [])]
     lines += [f"  {_version_line(commit)}" for commit in r.get("versions", [])]
     return lines + _tell_care(r)
+
+
+def _chip_lines(r: dict[str, Any]) -> list[str]:
+    """Chips without partners, and pairs whose LR images are derived, where there are any."""
+    lines = []
+    if r["derived"]:
+        lines.append(
+            f"  of these with derived LR images, for training alone: {_counts(r['derived'])}"
+        )
+    for side, splits in r["chips"].items():
+        if splits:
+            total = sum(splits.values())
+            lines.append(f"  {side.upper()} chips without partners: {total} ({_counts(splits)})")
+    return lines
 
 
 def _tell_care(r: dict[str, Any]) -> list[str]:

@@ -78,6 +78,14 @@ def upscale(
             "--ensemble", help="Mean of eight turned answers, their spread as one more band."
         ),
     ] = False,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a network with dropout: mean of so many thinned networks, 2 or more, their "
+            "spread as one more band. As many times the time, with --ensemble times eight; no "
+            "more memory, but for the weights.",
+        ),
+    ] = None,
     consistency: Annotated[
         bool,
         typer.Option(
@@ -149,6 +157,7 @@ def upscale(
                 crs=crs,
                 balance=balance,
                 ensemble=ensemble,
+                draws=draws,
                 consistency=consistency,
                 dtype=dtype,
                 compression=compression,

@@ -32,7 +32,7 @@ def log_store(run_id: str, store: PairStore, summary: Mapping[str, Any], *, cont
         digest=str(summary["digest"]),
         kind="skyscale-pair-store",
         source={"path": store.url, "version": summary["version"]},
-        profile={"pairs": summary["pairs"], "splits": summary["splits"]},
+        profile={name: summary[name] for name in ("pairs", "splits", "derived", "chips")},
         context=context,
     )
 

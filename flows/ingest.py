@@ -13,6 +13,8 @@ from prefect.context import get_run_context
 
 from flows.artifacts import progress_teller
 from flows.console import say
+from flows.ingest_alone import ingest_alone
+from flows.ingest_derive import find_deriver
 from flows.ingest_estimate import estimate
 from flows.ingest_report import closing, count_refusals, publish, result_of, say_counts
 from flows.ingest_scenes import Outcome, PairingLine
@@ -46,7 +48,11 @@ _MOST_TASKS = 40
 def ingest(config: IngestConfig) -> dict[str, Any]:
     """Run the stage; returns what ``skyscale ingest --json`` prints."""
     rules = match_rules(config)
+    deriver = None if config.degrade is None else find_deriver(config.degrade)
     found = find_scenes(config, rules)
+    if config.alone:
+        landcover = _read_landcover(config.landcover)
+        return ingest_alone(config, rules, found, _run_name(), landcover, deriver)
     candidates, rejections = match(found, rules)
     form = choose_form(config, candidates)
     pairing = pairing_rules(config, form)

@@ -73,7 +73,7 @@ class DateBook:
     def _read(self) -> None:
         columns = ("satellite_id", "aerial_id", "crs", "row", "col", "settings_digest")
         ranks = {(c.satellite.id, c.aerial.id): i for i, c in enumerate(self._candidates)}
-        table = self._store.rows(kind="pair", columns=columns)
+        table = self._store.rows(kind="pair", columns=columns, where="derived IS NULL")
         values = (table[name].to_pylist() for name in columns)
         for satellite, aerial, crs, row, col, digest in zip(*values, strict=True):
             rank = ranks.get((satellite, aerial), _FIRST)

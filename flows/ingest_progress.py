@@ -11,7 +11,7 @@ from flows.console import say
 from flows.progress import EVERY_S, Pace
 
 if TYPE_CHECKING:
-    from geo.match import Candidate
+    import shapely
 
 
 class IngestProgress:
@@ -19,23 +19,29 @@ class IngestProgress:
 
     Parameters
     ----------
-    candidates : sequence of Candidate
+    grounds : sequence of geometry
+        Of each scene pair, or of each scene that is cut alone, lon/lat.
     known : sequence of bool
         Whether each of them is finished already.
+    unit : str
+        What they are.
     tell : callable, optional
         Told at each piece of work, see `flows.artifacts.progress_teller`.
     """
 
     def __init__(
         self,
-        candidates: Sequence[Candidate],
+        grounds: Sequence[shapely.Geometry],
         known: Sequence[bool],
         tell: Callable[[Pace], None] | None = None,
+        *,
+        unit: str = "scene pairs",
     ) -> None:
+        self._unit = unit
         self._ground = [
-            0.0 if skip else _ground_size(c) for c, skip in zip(candidates, known, strict=True)
+            0.0 if skip else _size(ground) for ground, skip in zip(grounds, known, strict=True)
         ]
-        self._done = [0.0] * len(candidates)
+        self._done = [0.0] * len(grounds)
         self._total = sum(self._ground) or 1.0
         self._scenes, self._chips = sum(known), 0
         self._tell_bar = tell
@@ -71,7 +77,7 @@ class IngestProgress:
         return Pace(
             done=self._scenes,
             total=len(self._ground),
-            unit="scene pairs",
+            unit=self._unit,
             share=share,
             rate=chips / seconds,
             rate_unit="chips",
@@ -79,7 +85,7 @@ class IngestProgress:
         )
 
 
-def _ground_size(candidate: Candidate) -> float:
+def _size(ground: shapely.Geometry) -> float:
     """Square degrees at the equator."""
-    south, north = candidate.ground.bounds[1::2]
-    return float(candidate.ground.area) * max(0.01, math.cos(math.radians((south + north) / 2)))
+    south, north = ground.bounds[1::2]
+    return float(ground.area) * max(0.01, math.cos(math.radians((south + north) / 2)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +74,29 @@ def publish(
         a hundred nights would fill disk and database with the same picture.
     """
     result["news"] = news
-    publish_result("ingest", result, sentence_of(result))
+
+    def content() -> PairMap:
+        return _content(store, found, candidates, run_name)
+
+    publish_map(result, sentence_of(result), config, content, run_name)
+
+
+def publish_map(
+    result: dict[str, Any],
+    sentence: str,
+    config: IngestConfig,
+    draw: Callable[[], PairMap],
+    run_name: str,
+) -> None:
+    """Put the result, and what `draw` makes, where people look; see `publish`."""
+    publish_result("ingest", result, sentence)
     result["table"] = []
     try:
-        content = _content(config, store, found, candidates, run_name)
-        if not (news or config.map_dir):
-            from geo.pairmap.table import as_text, table_of
+        content = draw()
+        if not (result["news"] or config.map_dir):
+            from geo.pairmap.table import as_text, head_of, table_of
 
-            result["table"] = as_text(table_of(content))
+            result["table"] = as_text(table_of(content), head_of(content))
             return
         folder = home_of(config.store) / "maps" if config.map_dir is None else Path(config.map_dir)
         _publish_content(content, folder, run_name, result)
@@ -90,7 +105,6 @@ def publish(
 
 
 def _content(
-    config: IngestConfig,
     store: PairStore,
     found: Found,
     candidates: Sequence[Candidate],
@@ -106,7 +120,7 @@ def _content(
         candidates,
         pa.concat_tables(
             [
-                store.rows(columns=COLUMNS, where='"row" IS NULL'),
+                store.rows(columns=COLUMNS, where='"row" IS NULL AND side IS NULL'),
                 store.rows(
                     columns=COLUMNS,
                     where='"row" IS NOT NULL',
@@ -118,16 +132,16 @@ def _content(
 
 
 def _publish_content(content: PairMap, folder: Path, run_name: str, result: dict[str, Any]) -> None:
-    from geo.pairmap.table import as_markdown, as_text, table_of
+    from geo.pairmap.table import as_markdown, as_text, head_of, table_of
 
-    lines = table_of(content)
-    result["table"] = as_text(lines)
+    lines, head = table_of(content), head_of(content)
+    result["table"] = as_text(lines, head)
     result["map"] = write_map(content, folder, run_name)
     png = Path(result["map"]["png"])
     picture = embed_picture(png.read_bytes(), "map of pairs", where=str(png))
     publish_markdown(
         "ingest-map",
-        f"{picture}\n\n{as_markdown(lines)}\n\n"
+        f"{picture}\n\n{as_markdown(lines, head)}\n\n"
         f"The same to look at closely: `{result['map']['html']}`\n",
         title="Where pairs lie, how far each scene was shifted, what was refused",
     )
@@ -162,6 +176,10 @@ def count_refusals(
 
 def closing(result: Mapping[str, Any]) -> str:
     """What an ingest ends with, in a line."""
+    if result.get("alone"):
+        from flows.ingest_alone_report import closing_alone
+
+        return closing_alone(result)
     if result.get("dry_run"):
         return (
             f"nothing written; {result['scene_pairs']} scene pairs, at most "

@@ -138,7 +138,7 @@ class PairingLine:
         self._ready: deque[int] = deque()  # those that may have become able to go on
         self._rows: list[Row] = []
         done = [work.stage == "finished" for work in self._work]
-        self._progress = IngestProgress(candidates, done, tell)
+        self._progress = IngestProgress([c.ground for c in candidates], done, tell)
 
     def __iter__(self) -> Iterator[Outcome]:
         """Outcomes in the order of the candidates; rows may still wait for `flush`."""

@@ -14,6 +14,7 @@ from flows.ingest_form import Form, usual_form
 if TYPE_CHECKING:
     from geo.decisions import PairingRules
     from geo.match import Candidate, MatchRules
+    from geo.pairstore.config import StoreConfig
     from geo.pairstore.store import PairStore
     from geo.splits import SplitRule
 
@@ -27,9 +28,16 @@ class IngestConfig:
     ----------
     satellite, aerial : str
         STAC catalogue, collection or item (path or URL), ``stac-api:URL#COLLECTION``, GeoParquet
-        of items, folder of rasters, or one raster.
+        of items, folder of rasters, or one raster. Pairs want both; chips alone want either;
+        derived pairs the aerial one.
     store : str
         Folder or s3:// URL of the pair store; made if it is not there.
+    unpaired : bool
+        Cut each side on its own, without partners, for trainings that want none.
+    degrade : str, optional
+        Make pairs of the aerial side alone, their LR images derived of the HR ones by this:
+        ``sensor``, a fixed sensor model, or a degrader: models:/skyscale-degrader@ALIAS,
+        models:/skyscale-degrader/VERSION, runs:/ID/degrader, or a folder.
     aoi : str, optional
         Area of interest: GeoJSON file, or ``west,south,east,north`` in degrees.
     start : str, optional
@@ -84,9 +92,11 @@ class IngestConfig:
         Threads of the embedded Dask cluster; one for each core by default.
     """
 
-    satellite: str
-    aerial: str
     store: str
+    satellite: str | None = None
+    aerial: str | None = None
+    unpaired: bool = False
+    degrade: str | None = None
     aoi: str | None = None
     start: str | None = None
     end: str | None = None
@@ -116,6 +126,36 @@ class IngestConfig:
     def __post_init__(self) -> None:
         if self.dates_per_chip is not None and self.dates_per_chip < 1:
             raise UsageError(f"dates_per_chip is {self.dates_per_chip}; wanted 1 or more")
+        self._check_sides()
+
+    @property
+    def alone(self) -> bool:
+        """Whether scenes are cut one by one, not in pairs."""
+        return self.unpaired or self.degrade is not None
+
+    def _check_sides(self) -> None:
+        """Refuse a run that lacks a side, and what has no meaning without partners."""
+        lacking = [side for side in ("satellite", "aerial") if not getattr(self, side)]
+        if lacking and not self.alone:
+            raise UsageError(
+                f"--{' and --'.join(lacking)} missing: pairs want both sides; --unpaired cuts one "
+                "side on its own, --degrade derives the satellite's"
+            )
+        if self.unpaired and self.degrade is not None:
+            raise UsageError(
+                "--unpaired and --degrade are both given; wanted one: chips alone, or pairs whose "
+                "LR images are derived. Run the command twice for both"
+            )
+        if self.degrade is not None and not self.aerial:
+            raise UsageError("--aerial missing: LR images are derived of aerial ones")
+        if len(lacking) == 2:
+            raise UsageError("--satellite and --aerial are both missing; wanted one of them")
+        for name in ("dates_per_chip", "borrow_shift"):
+            if self.alone and getattr(self, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for pairs: leave it out where scenes are cut "
+                    "alone"
+                )
 
 
 def match_rules(config: IngestConfig) -> MatchRules:
@@ -194,16 +234,35 @@ def pairing_rules(config: IngestConfig, form: Form | None) -> PairingRules:
 
 def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> PairStore:
     """Open the store, made if it is new."""
-    from geo.pairstore.config import StoreConfig, default_data_range
     from geo.pairstore.store import PairStore
 
+    return PairStore.create_or_open(config.store, store_config(config, form, rules))
+
+
+def store_config(config: IngestConfig, form: Form | None, rules: PairingRules) -> StoreConfig:
+    """What the store's pairs are to share.
+
+    Raises
+    ------
+    FlowError
+        If there is nothing to make a store of.
+    UsageError
+        If a setting cannot be.
+    """
+    from geo.pairstore.config import StoreConfig, default_data_range
+
     if form is None:
+        if config.alone:
+            raise FlowError(
+                "no scene is left to cut, so there is nothing to make a store of; the refusals are "
+                "listed above (look at --start, --end, --aoi and --max-cloud)"
+            )
         raise FlowError(
             "no scene pair matches, so there is nothing to make a store of; the refusals are "
             "listed above (look at dates, footprints, --max-gap-days and --max-cloud)"
         )
     try:
-        wanted = StoreConfig(
+        return StoreConfig(
             bands=form.bands,
             scale=rules.scale,
             lr_size=rules.lr_size,
@@ -213,7 +272,6 @@ def open_store(config: IngestConfig, form: Form | None, rules: PairingRules) -> 
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return PairStore.create_or_open(config.store, wanted)
 
 
 def _split_rule(config: IngestConfig, form: Form, rules: PairingRules) -> SplitRule:

@@ -89,8 +89,13 @@ def _refresh(config: IngestConfig, rules: MatchRules, folder: Path) -> Found:
     refusals: dict[str, list[Refusal]] = {}
     for side in reversed(SIDES):
         source = getattr(config, side)
+        if not source:
+            scenes[side], refusals[side] = [], []
+            continue
         query = SceneQuery()
-        if answers_queries(source):
+        if answers_queries(source) and config.alone:
+            query = _query_alone(side, rules)
+        elif answers_queries(source):
             query = _aerial_query(rules) if side == "aerial" else _satellite_query(scenes, rules)
         scenes[side], refusals[side], counts = refresh_scenes(
             source, folder / f"{side}.parquet", query, time_pattern=config.time_pattern
@@ -103,6 +108,15 @@ def _refresh(config: IngestConfig, rules: MatchRules, folder: Path) -> Found:
             f"ingest: {len(scenes[side])} {side} scenes ({', '.join(news) or 'as before'}){refused}"
         )
     return Found(scenes=scenes, refusals=refusals)
+
+
+def _query_alone(side: str, rules: MatchRules) -> SceneQuery:
+    """Scenes of a side, whatever the other one holds."""
+    from geo.catalog.query import SceneQuery
+
+    if side == "aerial":
+        return SceneQuery(intersects=rules.aoi)
+    return SceneQuery(start=rules.start, end=rules.end, intersects=rules.aoi)
 
 
 def _aerial_query(rules: MatchRules) -> SceneQuery:

@@ -83,12 +83,36 @@ def _data(job: Mapping[str, Any]) -> list[str]:
     ]
     balance = data.get("balance") or {}
     splits = [s for s in ("train", "val", "test") if s in data.get("splits", {})]
+    if not splits:
+        return [*lines, "No pair is in it.", *_beside_pairs(job)]
     lines += ["| category | " + " | ".join(splits) + " |", "|---" * (len(splits) + 1) + "|"]
     for category, counts in balance.items():
         cells = " | ".join(str(counts.get(split, 0)) for split in splits)
         lines.append(f"| {escape_markdown(category)} | {cells} |")
     total = " | ".join(str(data["splits"][split]) for split in splits)
-    return [*lines, f"| all | {total} |"]
+    return [*lines, f"| all | {total} |", *_beside_pairs(job)]
+
+
+def _beside_pairs(job: Mapping[str, Any]) -> list[str]:
+    """What it learned from that is no true pair."""
+    data, lines = job.get("data", {}), []
+    if derived := data.get("derived"):
+        made = ", ".join(f"{n} by {escape_markdown(name)}" for name, n in derived.items())
+        lines += [
+            "",
+            f"LR images of {sum(derived.values())} of the training pairs are derived of "
+            f"their HR images ({made}); none of the others, and no scored one, is.",
+        ]
+    chips = data.get("chips") or {}
+    if job["config"].get("task") == "unpaired" and any(chips.values()):
+        told = " and ".join(
+            f"{chips.get(side, {}).get('train', 0)} {side.upper()}" for side in ("lr", "hr")
+        )
+        lines += [
+            "",
+            f"Beside the training pairs, {told} chips of training ground without partners.",
+        ]
+    return lines
 
 
 def _training(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
@@ -115,8 +139,7 @@ def _training(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str
         *_apart(config),
         f"| generator updates, content | {clock.get('content_steps', 'unknown')} |",
         f"| generator updates, adversarial | {clock.get('adversarial_steps', 'unknown')} |",
-        f"| exported state | of update {told.get('selected_step', 'unknown')}"
-        f"{_on_the_way(told.get('sharp_share'))} |",
+        f"| exported state | {_exported(told, clock)} |",
         f"| pairs in a mini-batch | {config['batch_size']}, of {config['patch_lr']} LR px a side |",
         f"| losses | {escape_markdown(losses)} |",
         f"| adversarial game | {escape_markdown(game)} |",
@@ -180,8 +203,18 @@ def _scores(evaluation: Mapping[str, Any]) -> list[str]:
                 lines.append(f"| {label} | {_n(mine, form)} | {_n(plain, form)} | {better} |")
         lines += ["", _gain(scores)]
         lines += _by_category(scores)
-    lines += ["", "Validation ground chose the exported state, so its scores flatter it."]
+    if evaluation.get("val"):
+        lines += ["", "Validation ground chose the exported state, so its scores flatter it."]
+    elif not evaluation.get("test"):
+        lines += ["", "**Unproven.** It was held against no truth: nobody knows how good it is."]
     return lines
+
+
+def _exported(told: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
+    if "selected_step" in told and told["selected_step"] is None:
+        last = clock.get("content_steps", 0) + clock.get("adversarial_steps", 0)
+        return f"of update {last}, the last one: there was no ground to choose on"
+    return f"of update {told.get('selected_step', 'unknown')}{_on_the_way(told.get('sharp_share'))}"
 
 
 def _on_the_way(share: float | None) -> str:

@@ -128,7 +128,7 @@ def read_pipeline(path: Path) -> PipelineConfig:
             ReportFlowConfig,
             {
                 "sr": upscale_config.output,
-                "reference": ingest_config.aerial,
+                **({"reference": ingest_config.aerial} if ingest_config.aerial else {}),
                 "lr": upscale_config.source,
                 "landcover": ingest_config.landcover,
                 **store,

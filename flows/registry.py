@@ -49,18 +49,36 @@ def find_model(uri: str) -> ModelSource:
     """
     if uri in BUILT_IN:
         return ModelSource(uri=uri, folder=None)
+    if (source := _stored(uri, "generator")) is not None:
+        return source
+    raise UsageError(
+        f"model is {uri!r}; wanted models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/generator, "
+        f"a folder with generator.json, or one of {', '.join(BUILT_IN)}"
+    )
+
+
+def find_degrader(uri: str) -> ModelSource | None:
+    """Resolve a degrader to a folder on this machine; None if the text names no kind of one.
+
+    Raises
+    ------
+    FlowError
+        If there is no such degrader.
+    """
+    return _stored(uri, "degrader")
+
+
+def _stored(uri: str, kind: str) -> ModelSource | None:
+    """A network of the registry, of a run, or in a folder."""
     if uri.startswith("models:/"):
         return _registered(uri)
     if uri.startswith("runs:/"):
         run_id = uri.removeprefix("runs:/").split("/")[0]
         return ModelSource(uri=uri, folder=_download(uri), run_id=run_id)
     folder = Path(uri)
-    if (folder / "generator.json").exists():
+    if (folder / f"{kind}.json").exists():
         return ModelSource(uri=uri, folder=str(folder.resolve()))
-    raise UsageError(
-        f"model is {uri!r}; wanted models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/generator, "
-        f"a folder with generator.json, or one of {', '.join(BUILT_IN)}"
-    )
+    return None
 
 
 def find_version_of(uri: str) -> Any:
@@ -226,12 +244,12 @@ def promote(version: str, reason: str) -> None:
     _write_down(version, reason)
 
 
-def keep_champion(version: str, reason: str) -> None:
+def keep_champion(version: str, reason: str, name: str = MODEL_NAME) -> None:
     """Write on a challenger why it was not promoted."""
-    _write_down(version, reason)
+    _write_down(version, reason, name)
 
 
-def _write_down(version: str, reason: str) -> None:
+def _write_down(version: str, reason: str, name: str = MODEL_NAME) -> None:
     """As a tag, for programs, and where people look first: the description."""
-    describe_version(f"{MODEL_NAME}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
-    mlflow_client().set_model_version_tag(MODEL_NAME, version, "promotion", reason)
+    describe_version(f"{name}/{version}", f"{plain(reason[:1].upper() + reason[1:])}.")
+    mlflow_client().set_model_version_tag(name, version, "promotion", reason)

@@ -15,7 +15,7 @@ from typing import Any
 from flows import mlflow_pages
 
 # In the order in which they stand. What people wrote themselves stands before all.
-_SECTIONS = ("Promoted", "Not promoted", "Report", "Training")
+_SECTIONS = ("Promoted", "Not promoted", "Report", "Study", "Training")
 _BEGINS = re.compile(rf"(?m)^(?={'|'.join(f'{name}: ' for name in _SECTIONS)})")
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>&|~#!]")
 
@@ -150,8 +150,48 @@ def training_section(
         ``NAME/VERSION`` that it was registered as.
     pictures : sequence of (caption, artifact path)
     """
+    rows = [
+        (split, s["pairs"], *_pooled(s))
+        for split in ("val", "test")
+        if (s := evaluation.get(split))
+    ]
+    head = ("ground", "pairs", "PSNR, dB", "bicubic, dB", "gain, dB")
+    return made_section(
+        job,
+        evaluation,
+        told=_trained(evaluation),
+        card="generator/README.md",
+        table=_table(head, rows),
+        experiment_id=experiment_id,
+        version=version,
+        pictures=pictures,
+    )
+
+
+def made_section(
+    job: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    *,
+    told: str,
+    card: str,
+    table: Sequence[str],
+    experiment_id: str,
+    version: str,
+    pictures: Sequence[tuple[str, str]],
+) -> str:
+    """The section of a training, whatever it made.
+
+    Parameters
+    ----------
+    told : str
+        What came of it, as a sentence without its first capital.
+    card : str
+        Artifact path of the card.
+    table : sequence of str
+        Of scores, as Markdown.
+    """
     run_id = job["run_id"]
-    card = mlflow_pages.file_page(experiment_id, run_id, "generator/README.md")
+    card = mlflow_pages.file_page(experiment_id, run_id, card)
     curves = mlflow_pages.run_page(experiment_id, run_id, "model-metrics")
     links = (
         f"[{plain(version)}]({mlflow_pages.version_page(version)})",
@@ -161,19 +201,11 @@ def training_section(
         f"version {job['store_version']} of {plain(job['store'])}",
         *_further(job.get("start")),
     )
-    rows = [
-        (split, s["pairs"], *_pooled(s))
-        for split in ("val", "test")
-        if (s := evaluation.get(split))
-    ]
-    head = ("ground", "pairs", "PSNR, dB", "bicubic, dB", "gain, dB")
     shown = [
         f"{plain(caption)}:\n\n![{plain(caption)}]({mlflow_pages.picture(run_id, path)})"
         for caption, path in pictures
     ]
-    return "\n\n".join(
-        [f"Training: {_trained(evaluation)}", " · ".join(links), *_table(head, rows), *shown]
-    )
+    return "\n\n".join([f"Training: {told}", " · ".join(links), *table, *shown])
 
 
 def _further(start: Mapping[str, Any] | None) -> list[str]:

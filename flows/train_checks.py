@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.errors import FlowError, UsageError
 from geo.pairstore.config import StoreConfig
@@ -39,6 +40,8 @@ def check_machines(*, nproc: int, nnodes: int, rendezvous: str | None, joins: bo
         )
 
 
+_COLOURS = 3
+
 # Blocks are those of UTM: chips of another grid never lie whole in a block of their own size.
 HELD_OUT_GROUND = (
     "with a smaller --split-block, which gives small regions held-out ground (at least 2 where "
@@ -46,13 +49,31 @@ HELD_OUT_GROUND = (
 )
 
 
-def check_pairs(store: str, splits: Mapping[str, int], config: TrainConfig, *, world: int) -> None:
-    """Refuse too few pairs, and mini-batches that cannot be shared.
+def images_of(summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]:
+    """How many training images of each side there are for a task; of one apart, true ones.
 
     Parameters
     ----------
-    splits : mapping
-        Pairs of each split.
+    summary : mapping
+        Of the version, as the store tells it.
+    """
+    pairs = summary["splits"].get("train", 0)
+    if config.task == "paired":
+        return {"lr": pairs, "hr": pairs}
+    true = pairs - sum(summary["derived"].values())
+    if config.task == "degrade":
+        return {"lr": true, "hr": true}
+    both = {"lr": true, "hr": pairs}
+    return {side: both[side] + of.get("train", 0) for side, of in summary["chips"].items()}
+
+
+def check_pairs(store: str, summary: Mapping[str, Any], config: TrainConfig, *, world: int) -> None:
+    """Refuse too few pairs or images, and mini-batches that cannot be shared.
+
+    Parameters
+    ----------
+    summary : mapping
+        Of the version, as the store tells it.
     world : int
         Ranks, over all machines.
 
@@ -60,17 +81,22 @@ def check_pairs(store: str, splits: Mapping[str, int], config: TrainConfig, *, w
     ------
     FlowError, UsageError
     """
-    for split, name in (("train", "training"), ("val", "validation")):
-        if not splits.get(split):
-            raise FlowError(
-                f"{store}: no {name} pairs (splits: {dict(splits) or 'none'}); ingest more ground, "
-                f"or {HELD_OUT_GROUND}"
+    images = images_of(summary, config)
+    if config.task == "unpaired":
+        _check_sides(store, images)
+    else:
+        _check_splits(store, summary)
+    fewest = min(images.values())
+    if fewest < config.batch_size:
+        told = f"{fewest} training pairs are fewer than a mini-batch of {config.batch_size}"
+        if config.task == "unpaired":
+            side = min(images, key=lambda side: images[side]).upper()
+            told = (
+                f"{fewest} {side} images to train on are fewer than a mini-batch of "
+                f"{config.batch_size}"
             )
-    if splits["train"] < config.batch_size:
         raise FlowError(
-            f"{store}: {splits['train']} training pairs are fewer than a mini-batch of "
-            f"{config.batch_size}: ingest more ground or set batch_size to {splits['train']} or "
-            "less"
+            f"{store}: {told}: ingest more ground or set batch_size to {fewest} or less"
         )
     if config.batch_size % (world * config.accumulate):
         pieces = (
@@ -80,6 +106,35 @@ def check_pairs(store: str, splits: Mapping[str, int], config: TrainConfig, *, w
             f"batch_size {config.batch_size} cannot be shared by {world} ranks{pieces}: choose a "
             f"multiple of {world * config.accumulate}"
         )
+
+
+def _check_splits(store: str, summary: Mapping[str, Any]) -> None:
+    """Refuse a store without pairs to learn from, or to validate on."""
+    splits = summary["splits"]
+    alone = {side: sum(of.values()) for side, of in summary["chips"].items()}
+    for split, name in (("train", "training"), ("val", "validation")):
+        if splits.get(split):
+            continue
+        told = ""
+        if split == "train" and any(alone.values()):
+            told = (
+                f"; its {alone['lr']} LR and {alone['hr']} HR chips have no partners, and "
+                'task = "unpaired" trains on such (docs/guides/training.md)'
+            )
+        raise FlowError(
+            f"{store}: no {name} pairs (splits: {dict(splits) or 'none'}){told}; ingest more "
+            f"ground, or {HELD_OUT_GROUND}"
+        )
+
+
+def _check_sides(store: str, images: Mapping[str, int]) -> None:
+    """Refuse a store that lacks the images of a side."""
+    for side, source in (("lr", "--satellite"), ("hr", "--aerial")):
+        if not images[side]:
+            raise FlowError(
+                f"{store}: no {side.upper()} images to train on; skyscale ingest --unpaired "
+                f"{source} SRC --store {store} brings some"
+            )
 
 
 def check_networks(config: TrainConfig, store: StoreConfig) -> None:
@@ -96,18 +151,24 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
     from models.chips import build_chips
     from models.content_losses import build_losses
     from models.discriminators.registry import build_discriminator
+    from models.features import RANDOM, load_features
 
     bands, scale = len(store.bands), store.scale
     features = config.losses.features
-    if features is not None and not Path(features).is_file():
+    if features not in (None, RANDOM) and not Path(str(features)).is_file():
         raise UsageError(f"losses features {features}: no such file")
     side = min(config.patch_lr, store.lr_size)
+    if config.task == "style":
+        scale, side = 1, min(config.patch_lr, store.lr_size * store.scale)
     lr = torch.zeros(1, bands, side, side)
     hr = torch.zeros(1, bands, side * scale, side * scale)
     try:
         if PRODUCTS[config.task] == "chips":
             build_chips(config.task, bands=bands, side=side * scale, config=config.chips)
         with torch.inference_mode():
+            if config.task == "style":
+                load_features(str(features), bands=_COLOURS)(torch.zeros(1, _COLOURS, side, side))
+                return
             build_losses(config.losses, scale=scale, bands=bands)(hr, hr, hr[:, :1], lr)
             if config.adversarial_steps:
                 discriminator = build_discriminator(config.discriminator, bands=bands)

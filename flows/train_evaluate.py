@@ -22,6 +22,7 @@ from models.errors import ModelError
 from models.evaluate import Evaluation, Score, evaluate
 from models.predict import Predictor
 from models.trainer import TrainResult
+from models.weights_file import card_name
 
 
 class PairScore:
@@ -80,7 +81,7 @@ def evaluate_run(
     found: dict[str, Any] = {
         "parameters": result.parameters,
         "config": job["config"],
-        "training": _training(result.exported),
+        "training": training_of(result.exported, "generator"),
     }
     folder = folder_of(job)
     for split in ("val", "test"):
@@ -241,8 +242,14 @@ def score_champion(
     return score_pairs(other, store, job["store_version"], "test", score)
 
 
-def _training(generator: Path) -> dict[str, Any]:
-    """What the exported generator says of its training, without the settings."""
-    card = json.loads((generator / "generator.json").read_text())
+def training_of(folder: Path, name: str) -> dict[str, Any]:
+    """What an exported network says of its training, without the settings.
+
+    Parameters
+    ----------
+    name : str
+        Of its files, ``generator`` for example.
+    """
+    card = json.loads((folder / card_name(name)).read_text())
     told = {key: value for key, value in card["training"].items() if key != "config"}
     return {**told, "weights_sha256": card["weights_sha256"]}

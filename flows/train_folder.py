@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "start"
 
     @property
+    def restyler(self) -> Path:
+        """What gives training pairs another look, where some are to have one."""
+        return self.path / "restyler"
+
+    @property
     def log(self) -> Path:
         """All that the ranks print."""
         return self.path / "ranks.log"
@@ -75,6 +80,11 @@ class RunFolder:
     def product(self) -> Path:
         """What was made: an exported generator, for example."""
         return self.path / self.made
+
+    @property
+    def degrader(self) -> Path:
+        """The exported degrader: what was made, or what came with a generator, if any did."""
+        return self.path / "degrader"
 
     @property
     def card(self) -> Path:

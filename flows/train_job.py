@@ -21,10 +21,17 @@ from flows.train_checks import (
     check_machines,
     check_networks,
     check_pairs,
+    images_of,
 )
 from flows.train_folder import RunFolder, write_text_whole
 from flows.train_kinds import kind_of
-from flows.train_start import Beginning, check_start, find_start, keep_start, pair_spec
+from flows.train_start import (
+    Beginning,
+    check_start,
+    find_restyler,
+    find_start,
+    keep_network,
+)
 from flows.work_key import work_key
 from models.config import TrainConfig
 from models.config_unpaired import PRODUCTS
@@ -33,6 +40,8 @@ from models.errors import ConfigError
 if TYPE_CHECKING:
     from geo.pairstore.store import PairStore
 
+# What a job, and so the card, says of its data.
+_DATA = ("bands", "scale", "lr_size", "data_range", "splits", "balance", "derived", "chips")
 # Passes over the pairs after which the default phases end. On a few hundred pairs held-out scores
 # fall again soon after this many.
 _MOST_EPOCHS = {"content_steps": 120, "adversarial_steps": 40}
@@ -130,14 +139,17 @@ def settle_job(config: TrainFlowConfig) -> dict[str, Any]:
         return _go_on(config, begun, store)
     summary = store.summary(store.tags.resolve(config.store_version))
     start = None if config.start_from is None else find_start(config.start_from)
-    settings = read_settings(config, summary["splits"].get("train", 0), start)
-    splits = kind_of(settings).splits(summary, settings)
-    _check(config, settings, store, splits)
+    settings = read_settings(config, summary, start)
+    kind = kind_of(settings)
+    summary = {**summary, "splits": kind.splits(summary, settings)}
+    _check(config, settings, store, summary)
     if start is not None:
-        check_start(start, settings, pair_spec(store.config))
+        check_start(start, settings, kind.spec(store.config))
         say(f"train: going on from {start.name}, weights {start.card.weights_sha256[:12]}")
     tracking.check_reachable()
-    return _begin(config, settings, store, {**summary, "splits": splits}, start)
+    look = settings.augment.style
+    restyler = None if look is None else find_restyler(look, kind.spec(store.config))
+    return _begin(config, settings, store, summary, start, restyler)
 
 
 def begun_before(config: TrainFlowConfig) -> str | None:
@@ -151,14 +163,14 @@ def begun_before(config: TrainFlowConfig) -> str | None:
 
 
 def read_settings(
-    config: TrainFlowConfig, pairs: int, start: Beginning | None = None
+    config: TrainFlowConfig, summary: Mapping[str, Any], start: Beginning | None = None
 ) -> TrainConfig:
     """Training settings: the file, what overrides it, and a bound on passes over few pairs.
 
     Parameters
     ----------
-    pairs : int
-        To train on.
+    summary : mapping
+        Of what is trained on, as the store tells it.
     start : Beginning, optional
         What it goes on from, which has a word in what is left out.
 
@@ -174,6 +186,8 @@ def read_settings(
             "of noise, from scratch: leave it out"
         )
     settings = _settings(values if start is None else start.fill(values))
+    images = images_of(summary, settings)
+    pairs = max(images.values())
     most = {
         name: -(-epochs * pairs // settings.batch_size)
         for name, epochs in (_MOST_EPOCHS if start is None else _MOST_EPOCHS_FURTHER).items()
@@ -182,7 +196,8 @@ def read_settings(
     shorter = {name: n for name, n in most.items() if 0 < n < getattr(settings, name)}
     if shorter:
         told = ", ".join(f"{name} {n}" for name, n in shorter.items())
-        say(f"train: phases bounded by passes over the {pairs} pairs, against overfitting: {told}")
+        of = "pairs" if settings.task == "paired" else "images of the larger side"
+        say(f"train: phases bounded by passes over the {pairs} {of}, against overfitting: {told}")
     return _settings(settings.to_dict() | shorter)
 
 
@@ -209,14 +224,20 @@ def _settings(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _check(
-    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, splits: Mapping[str, int]
+    config: TrainFlowConfig, settings: TrainConfig, store: PairStore, summary: Mapping[str, Any]
 ) -> None:
-    world = config.nproc * config.nnodes
-    check_pairs(config.store, splits, settings, world=world)
+    world, splits = config.nproc * config.nnodes, summary["splits"]
+    check_pairs(config.store, summary, settings, world=world)
     check_networks(settings, store.config)
+    kind_of(settings).check(store, summary["version"], settings)
     if not config.prepare:  # others train what is only prepared here
         check_devices(settings, config.nproc)
-    if not splits.get("test"):
+    if not splits.get("val"):
+        say(
+            "train: no pairs on validation ground, so nothing is validated on the way: exported is "
+            "the last running mean, and nobody knows how good it is"
+        )
+    elif not splits.get("test"):
         say(f"train: no test pairs, so no test scores; ingest into a new store {HELD_OUT_GROUND}")
 
 
@@ -226,6 +247,7 @@ def _begin(
     store: PairStore,
     summary: Mapping[str, Any],
     start: Beginning | None,
+    restyler: Beginning | None,
 ) -> dict[str, Any]:
     """Open a new run."""
     splits, code = summary["splits"], code_tags()
@@ -246,6 +268,8 @@ def _begin(
             "store_version": summary["version"],
             "store_digest": summary["digest"],
             "pairs": splits,
+            **({"chips_alone": summary["chips"]} if _has_chips(summary) else {}),
+            **({"derived": summary["derived"]} if summary["derived"] else {}),
             "scale": summary["scale"],
             "lr_size": summary["lr_size"],
             "data_range": summary["data_range"],
@@ -265,12 +289,11 @@ def _begin(
         "store": store.url,
         "store_version": summary["version"],
         "store_digest": summary["digest"],
-        "data": {
-            key: summary[key]
-            for key in ("bands", "scale", "lr_size", "data_range", "splits", "balance")
-        },
+        "data": {key: summary[key] for key in _DATA},
+        "chips_digest": store.chips_digest(summary["version"]) if _has_chips(summary) else None,
         "config": settings.to_dict(),
         "start": begun,
+        "restyler": None if restyler is None else restyler.to_dict(),
         "folder": str(folder.path),
         "champion": champion.folder if champion else None,
         "champion_version": champion.version if champion else None,
@@ -278,14 +301,31 @@ def _begin(
         "work": work,
     }
     folder.path.mkdir(parents=True, exist_ok=True)
-    if start is not None:
-        keep_start(start, folder)
+    for network, kept in ((start, folder.start), (restyler, folder.restyler)):
+        if network is not None:
+            keep_network(network, kept)
     write_text_whole(folder.job, json.dumps(job, indent=2))
     say(
         f"train: run {run_id}; {splits.get('train', 0)} training, {splits.get('val', 0)} "
-        f"validation, {splits.get('test', 0)} test pairs (store version {summary['version']})"
+        f"validation, {splits.get('test', 0)} test pairs{_told_apart(settings, summary)} (store "
+        f"version {summary['version']})"
     )
     return job
+
+
+def _has_chips(summary: Mapping[str, Any]) -> bool:
+    return any(summary["chips"].values())
+
+
+def _told_apart(settings: TrainConfig, summary: Mapping[str, Any]) -> str:
+    """What is trained on beside true pairs, in words."""
+    told = ""
+    if derived := sum(summary["derived"].values()):
+        told += f", {derived} of the training pairs derived"
+    if settings.task == "unpaired":
+        alone = {side: of.get("train", 0) for side, of in summary["chips"].items()}
+        told += f", {alone['lr']} LR and {alone['hr']} HR training chips without partners"
+    return told
 
 
 def _champion() -> registry.ModelSource | None:
@@ -306,7 +346,8 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     summary = _same_data(config, job, store)
     given = _given(config)
     settings = _settings(_merged(job["config"], given))
-    _check(config, settings, store, kind_of(settings).splits(summary, settings))
+    splits = kind_of(settings).splits(summary, settings)
+    _check(config, settings, store, {**summary, "splits": splits})
     changed = _changes(job["config"], settings.to_dict())
     job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
     write_text_whole(folder.job, json.dumps(job, indent=2))
@@ -324,7 +365,7 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
 
 
 def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, Any]:
-    """Refuse pairs that the run was not trained on; returns what the store holds."""
+    """Refuse pairs and chips that the run was not trained on; returns the store's summary."""
     run, was = job["run_id"], job.get("data")
     if was is not None:
         now = {"scale": store.config.scale, "bands": list(store.config.bands)}
@@ -343,7 +384,9 @@ def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore
             f"{config.store_version}: leave --store-version out or start a new run"
         )
     summary = store.summary(job["store_version"])
-    if summary["digest"] != job["store_digest"]:
+    chips = job.get("chips_digest")
+    other_chips = chips is not None and chips != store.chips_digest(job["store_version"])
+    if summary["digest"] != job["store_digest"] or other_chips:
         raise FlowError(
             f"version {job['store_version']} of {config.store} holds other pairs than run {run} "
             f"was trained on: give its own store, {job['store']}, or start a new run"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.errors import FlowError, UsageError
 from flows.log_lines import finite
 from flows.train_folder import folder_of, write_text_whole
+from flows.train_kinds import Kind
 
 if TYPE_CHECKING:
     from geo.pairstore.config import StoreConfig
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _COLUMNS = 8
 
 
-class ChipsKind:
+class ChipsKind(Kind):
     """See `flows.train_kinds.Kind`."""
 
     product = "chips"
@@ -31,7 +32,7 @@ class ChipsKind:
         'python -c "from models.chips import load_chips; '
         "print(load_chips('{folder}').draw(16, seed=0).shape)\""
     )
-    shows = "drawn chips"
+    pictured = "drawn chips"
 
     def spec(self, store: StoreConfig) -> PairSpec:
         """What all pairs of a store have in common."""

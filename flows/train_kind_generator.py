@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows import registry
+from flows.train_kinds import Kind
 
 if TYPE_CHECKING:
     from geo.pairstore.config import StoreConfig
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from models.trainer import TrainResult
 
 
-class GeneratorKind:
+class GeneratorKind(Kind):
     """See `flows.train_kinds.Kind`."""
 
     product = "generator"
     model_name = registry.MODEL_NAME
     next_step = "skyscale upscale SCENE OUT.tif --model {model}"
-    shows = "satellite, bicubic, generator, aerial"
+    pictured = "satellite, bicubic, generator, aerial"
 
     def spec(self, store: StoreConfig) -> PairSpec:
         """What all pairs of a store have in common."""
@@ -31,13 +32,10 @@ class GeneratorKind:
 
         return pair_spec(store)
 
-    def splits(self, summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]:
-        """All that there are."""
-        return dict(summary["splits"])
-
     def pairs(self, store: PairStore, split: str, version: int, config: TrainConfig) -> PairReader:
-        """Pairs as they are stored."""
-        return store.reader(split, version=version)
+        """Pairs as they are stored; to a task that wants no partners chips without them as well."""
+        chips = config.task == "unpaired" and split == "train"
+        return store.reader(split, version=version, chips=chips)
 
     def score(self, spec: PairSpec) -> Score:
         """Scores beside those of bicubic."""

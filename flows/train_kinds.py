@@ -35,7 +35,7 @@ class Kind(Protocol):
         """Command that uses it, with ``{model}`` for its name, ``{folder}`` for where it lies."""
 
     @property
-    def shows(self) -> str:
+    def pictured(self) -> str:
         """What its pictures show, from left to right."""
 
     def spec(self, store: StoreConfig) -> PairSpec:
@@ -49,11 +49,15 @@ class Kind(Protocol):
         UsageError
             When it asks for some that are not there.
         """
+        return dict(summary["splits"])
 
     def pairs(
         self, store: PairStore, split: str, version: int, config: TrainConfig
     ) -> GroupedPairs:
         """Pairs of a split."""
+
+    def check(self, store: PairStore, version: int, config: TrainConfig) -> None:
+        """Refuse settings that do not fit a store, before a run is opened; none by default."""
 
     def score(self, spec: PairSpec) -> Score:
         """Scores of one drawn image."""
@@ -98,8 +102,15 @@ class Kind(Protocol):
 def kind_of(config: Mapping[str, Any] | TrainConfig) -> Kind:
     """The kind of network that training settings make."""
     from flows.train_kind_chips import ChipsKind
+    from flows.train_kind_degrader import DegraderKind
     from flows.train_kind_generator import GeneratorKind
+    from flows.train_kind_style import StyleKind
 
     task = config.get("task", "paired") if isinstance(config, Mapping) else config.task
-    kinds: dict[str, Callable[[], Kind]] = {"generator": GeneratorKind, "chips": ChipsKind}
+    kinds: dict[str, Callable[[], Kind]] = {
+        "generator": GeneratorKind,
+        "degrader": DegraderKind,
+        "style": StyleKind,
+        "chips": ChipsKind,
+    }
     return kinds[PRODUCTS[task]]()

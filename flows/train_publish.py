@@ -95,6 +95,8 @@ def _tell_tracker(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     if folder.test.exists():
         tracking.log_files(run_id, {"test": folder.test})
     tracking.log_files(run_id, {kind.product: folder.product})
+    if folder.degrader.is_dir() and folder.degrader != folder.product:
+        tracking.log_files(run_id, {"degrader": folder.degrader})
     weights = evaluation["training"]["weights_sha256"]
     known = registry.find_version(run_id, weights, kind.model_name)
     if known is None:
@@ -138,7 +140,7 @@ def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any
         evaluation,
         experiment_id=client.get_run(run_id).info.experiment_id,
         version=model,
-        pictures=_pictures(folder_of(job), kind.shows),
+        pictures=_pictures(folder_of(job), kind.pictured),
     )
     tracking.describe_run(run_id, told)
     tracking.describe_version(model, told)
@@ -146,7 +148,7 @@ def _describe(job: Mapping[str, Any], version: str, evaluation: Mapping[str, Any
     tracking.name_version(run_id, model)
 
 
-def _pictures(folder: RunFolder, shows: str) -> list[tuple[str, str]]:
+def _pictures(folder: RunFolder, pictured: str) -> list[tuple[str, str]]:
     """Captions and artifact paths: a place at the first, middle and last report; the curves."""
     of_place: dict[str, list[tuple[int, str]]] = {}
     for entry in Spool(folder.spool).entries():
@@ -159,5 +161,5 @@ def _pictures(folder: RunFolder, shows: str) -> list[tuple[str, str]]:
     chosen = dict.fromkeys(
         through_time[at] for at in (0, len(through_time) // 2, len(through_time) - 1)
     )
-    shown = [(f"Step {step}: {shows}", path) for step, path in chosen]
+    shown = [(f"Step {step}: {pictured}", path) for step, path in chosen]
     return [*shown, ("Curves", folder.curves.name)]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from flows import registry
 from flows.console import say
 from flows.errors import FlowError, UsageError
-from flows.train_folder import RunFolder
 from models.config import TrainConfig
 from models.errors import ConfigError, ModelError
 
@@ -110,14 +109,38 @@ def check_start(start: Beginning, settings: TrainConfig, spec: PairSpec) -> None
         raise UsageError(f"--start-from {start.source.uri}: {error}") from error
 
 
-def keep_start(start: Beginning, folder: RunFolder) -> None:
-    """Copy its two files into the folder of the run, where every rank finds them."""
+def find_restyler(uri: str, spec: PairSpec) -> Beginning:
+    """Find what gives training pairs another look.
+
+    Raises
+    ------
+    UsageError, FlowError
+        If there is no such network, it is damaged, or it redraws other imagery.
+    """
+    from models.export import load_generator
+    from models.restyler import check_restyler
+
+    source = registry.find_model(uri)
+    if source.folder is None:
+        raise UsageError(f"augment style {uri}: it has no weights; wanted what task style has made")
+    try:
+        _, card = load_generator(Path(source.folder))
+        check_restyler(card, spec)
+    except ConfigError as error:
+        raise UsageError(f"{uri}: {error}") from error
+    except ModelError as error:
+        raise FlowError(f"augment style {uri}: {error}") from error
+    return Beginning(source=source, card=card)
+
+
+def keep_network(network: Beginning, folder: Path) -> None:
+    """Copy its two files into a folder of the run, where every rank finds them."""
     from models.export import CARD, WEIGHTS
 
-    assert start.source.folder is not None
-    folder.start.mkdir(parents=True, exist_ok=True)
+    assert network.source.folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CARD):
-        shutil.copyfile(Path(start.source.folder) / name, folder.start / name)
+        shutil.copyfile(Path(network.source.folder) / name, folder / name)
 
 
 def pair_spec(config: StoreConfig) -> PairSpec:

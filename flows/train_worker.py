@@ -167,6 +167,7 @@ def _run(job: Mapping[str, Any]) -> int:
             config,
             train_pairs=training,
             groups=training.groups,
+            sides=training.sides if config.task == "unpaired" else None,
             val_pairs=kind.pairs(store, "val", version, config),
             spec=spec,
             score=score,
@@ -176,7 +177,8 @@ def _run(job: Mapping[str, Any]) -> int:
             stop=lambda: bool(stopping),
             store_version=str(version),
             store_digest=job["store_digest"],
-            start_from=_start_of(job),
+            start_from=_network_of(job, "start", folder.start),
+            restyler=_network_of(job, "restyler", folder.restyler),
         )
         if leads and result.stopped_by != "request":
             kind.evaluate(job, store, score, result, tell)
@@ -190,11 +192,11 @@ def _run(job: Mapping[str, Any]) -> int:
     return 0
 
 
-def _start_of(job: Mapping[str, Any]) -> Start | None:
-    """What the run begins as; jobs of before there was such a thing say nothing of it."""
-    if (begun := job.get("start")) is None:
+def _network_of(job: Mapping[str, Any], name: str, folder: Path) -> Start | None:
+    """What the run was given; jobs of before there was such a thing say nothing of it."""
+    if (given := job.get(name)) is None:
         return None
-    return Start(folder=folder_of(job).start, weights_sha256=begun["weights_sha256"])
+    return Start(folder=folder, weights_sha256=given["weights_sha256"])
 
 
 if __name__ == "__main__":

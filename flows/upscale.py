@@ -74,6 +74,9 @@ class UpscaleFlowConfig:
         That a network computes with.
     ensemble : bool
         Mean of eight turned and mirrored answers, and their spread as one more band.
+    draws : int, optional
+        Of a network with dropout: mean of so many thinned networks, 2 or more, and their spread as
+        one more band; as many times the time. With `ensemble`, eight answers of each.
     consistency : bool
         Make the mean over each LR pixel equal the LR image.
     memory_mb : int
@@ -109,6 +112,7 @@ class UpscaleFlowConfig:
     compression: str = "deflate"
     precision: str = "float32"
     ensemble: bool = False
+    draws: int | None = None
     consistency: bool = False
     memory_mb: int = 1500
     update: bool = False

@@ -71,6 +71,7 @@ def plan_region(config: UpscaleFlowConfig) -> PlannedRegion:
         precision=config.precision,
         ensemble=config.ensemble,
         consistency=config.consistency,
+        draws=config.draws,
     )
     try:
         settings = UpscaleConfig(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.console import say
-from flows.errors import FlowError
+from flows.errors import FlowError, UsageError
 from flows.memory import keep_freed_memory
 from flows.progress import Pace, Progress
 from flows.registry import ModelSource
@@ -45,6 +45,8 @@ class UpsamplerRequest:
         Of a network: ``float32``, ``bfloat16`` or ``auto``.
     ensemble, consistency : bool
         See `geo.ensemble` and `geo.consistency`.
+    draws : int, optional
+        Thinned networks of a generator with dropout, see `geo.ensemble`.
     """
 
     model: ModelSource
@@ -52,6 +54,7 @@ class UpsamplerRequest:
     precision: str = "float32"
     ensemble: bool = False
     consistency: bool = False
+    draws: int | None = None
 
 
 def load_upsampler(request: UpsamplerRequest) -> Upsampler:
@@ -69,16 +72,25 @@ def _load(request: UpsamplerRequest, *stamps: tuple[int, int]) -> Upsampler:
     from geo.upsampler import BuiltinUpsampler
 
     upsampler: Upsampler
+    draws: tuple[Upsampler, ...] = ()
     if request.model.folder is None:
+        if request.draws is not None:
+            raise UsageError(
+                f"draws is {request.draws}, but {request.model.uri} has no dropout: leave draws "
+                "out, or take a network that was trained with dropout"
+            )
         upsampler = BuiltinUpsampler(request.model.uri, request.scale)  # type: ignore[arg-type]  # checked by find_model
     else:
         from models.predict import Predictor
 
         keep_freed_memory()
         # One thread of torch, since blocks already run side by side on all cores.
-        upsampler = Predictor.load(request.model.folder, precision=request.precision, threads=1)
-    if request.ensemble:
-        upsampler = EnsembleUpsampler(upsampler)
+        network = Predictor.load(request.model.folder, precision=request.precision, threads=1)
+        upsampler = network
+        if request.draws is not None:
+            draws = network.draws(request.draws)
+    if request.ensemble or draws:
+        upsampler = EnsembleUpsampler(upsampler, draws, turned=request.ensemble)
     if request.consistency:
         upsampler = ConsistentUpsampler(upsampler)
     return upsampler

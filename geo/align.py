@@ -18,7 +18,7 @@ from geo.ground import GroundWindow, read_ground
 from geo.harmonise import HarmoniseRules, fit_colours
 from geo.raster_io import Pixels, Source
 from geo.registration import SceneShift, Unregistered, register
-from geo.sensor import estimate_noise
+from geo.sensor import usual_noise
 from geo.views import View, ViewReader, spread, spread_closely
 
 # So many pixels tell gains and offsets as well as all of them.
@@ -133,20 +133,18 @@ def align_ground(
 
 def bring_colours(views: Sequence[View], shift: SceneShift, rules: HarmoniseRules) -> ColourFit:
     """Fit the colours on the pixels that are good in both."""
-    aerial_pixels, satellite_pixels, noise = [], [], []
+    aerial_pixels, satellite_pixels = [], []
     for window, reference in views:
         aerial = reference.seen(shift.over(window.geobox))
         valid = window.pixels.valid & aerial.valid
         thin = slice(None, None, max(1, len(views) * valid.size // _MOST_COLOURS))
         aerial_pixels.append(aerial.data[:, valid][:, thin])
         satellite_pixels.append(window.pixels.data[:, valid][:, thin].astype(np.float32))
-        noise.append(estimate_noise(window.pixels.data, window.pixels.valid))
-    told = [levels for levels in noise if any(levels)] or noise
     return fit_colours(
         np.concatenate(aerial_pixels, axis=1),
         np.concatenate(satellite_pixels, axis=1),
         rules,
-        noise_dn=np.median(told, axis=0).tolist(),
+        noise_dn=usual_noise((view.ground.pixels.data, view.ground.pixels.valid) for view in views),
     )
 
 

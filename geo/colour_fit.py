@@ -82,6 +82,12 @@ class ColourFit:
     value: float | None = None
     limit: float | None = None
 
+    @classmethod
+    def as_it_is(cls, bands: int) -> ColourFit:
+        """The fit that changes nothing."""
+        nothing = (0.0,) * bands
+        return cls(gains=(1.0,) * bands, offsets=nothing, correlation=0.0, residual_dn=nothing)
+
     def apply(self, aerial: _Planes) -> _Planes:
         """Aerial DN [C, ...] to satellite DN, float32."""
         if self.curves:

@@ -13,20 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
-from scipy import ndimage
 
+from geo.aerial_screen import screen_aerial
 from geo.alignment import Alignment, read_aligned
 from geo.catalog.scene import Mask
 from geo.chips import Cell, Lattice
 from geo.chipshift import measure_chips
 from geo.colour_fit import ColourFit
 from geo.ground import GroundWindow, read_ground
-from geo.quality import find_patches, type_maximum
-from geo.raster_io import Pixels, Source, inspect_raster
+from geo.raster_io import Pixels, Source
 from geo.similarity import Comparison, compare_chips, see_chips, shares
-
-# Pixels as near as this to nodata that was read as ground have a part of it in them.
-_CUBIC_REACH_PX = 2
 
 _Mask = npt.NDArray[np.bool_]
 _Shares = npt.NDArray[np.float64]
@@ -216,7 +212,7 @@ def _stack_chips(
     fine = size * pair.scale
     hr_valid = split(aerial.valid[None], places, fine)[:, 0]
     hr = split(aerial.data, places, fine)
-    hr_valid, hr_saturated = _screen_aerial(hr, hr_valid, pair)
+    hr_valid, hr_saturated = screen_aerial(hr, hr_valid, pair.aerial, colours_of(pair))
     valid = hr_valid & ~hr_saturated
     cells = valid.reshape(len(places), size, pair.scale, size, pair.scale)
     cells &= lr_valid[:, :, None, :, None]  # a view: writes into valid
@@ -238,37 +234,6 @@ def split(image: npt.NDArray[Any], places: npt.NDArray[np.int_], size: int) -> n
     cells = image.reshape(bands, height // size, size, width // size, size)
     chips = cells.transpose(1, 3, 0, 2, 4)[places[:, 0], places[:, 1]]  # [n, C, size, size]
     return np.ascontiguousarray(chips)
-
-
-def _screen_aerial(
-    hr: npt.NDArray[np.float32], valid: _Mask, pair: AlignedPair
-) -> tuple[_Mask, _Mask]:
-    """Good aerial pixels, and those that stood at the top of their range, [n, H, W] each.
-
-    Both are known by the DN that they had, in the colours that they have now.
-    """
-    saturated = np.zeros_like(valid)
-    href = pair.aerial if isinstance(pair.aerial, str) else pair.aerial[0].href
-    info = inspect_raster(href)
-    highest = type_maximum(info.dtype)
-    if highest is None:
-        return valid, saturated
-    # A last bit may be lost on the way through the warp.
-    ends = np.tile(np.array([1e-3, highest - 1e-3], np.float32), (hr.shape[1], 1))
-    dark, bright = colours_of(pair).apply(ends).T  # [C] each
-    top = np.zeros_like(valid)  # [n, H, W]
-    for plane, ceiling in zip(hr.swapaxes(0, 1), bright, strict=True):
-        if plane.max() >= ceiling:  # seldom
-            top |= (plane >= ceiling) & valid
-    for i in np.flatnonzero(top.any(axis=(1, 2))):
-        saturated[i] = find_patches(top[i])
-    if info.nodata is None and not info.has_mask and (hr.min(axis=(0, 2, 3)) <= dark).all():
-        # The file may have untold nodata.
-        zero = (hr <= dark[:, None, None]).all(axis=1) & valid
-        for i in np.flatnonzero(zero.any(axis=(1, 2))):
-            empty = find_patches(zero[i])
-            valid[i] &= ~ndimage.binary_dilation(empty, iterations=_CUBIC_REACH_PX)
-    return valid, saturated
 
 
 @dataclass(frozen=True)
@@ -318,6 +283,8 @@ def colours_of(pair: AlignedPair) -> ColourFit:
 
 def judge_chip(chip: Chip, rules: CutRules) -> Chip:
     """Keep or refuse a measured chip: enough good pixels, and the same ground in both.
+
+    What a chip without a partner cannot know, is NaN, and no reason.
 
     Reasons: ``cloud``, ``nodata`` or ``saturated``, whichever takes most ground away;
     ``misregistered``; ``dissimilar_content``; ``changed_ground`` for a part of the chip.

@@ -11,7 +11,8 @@ from typing import Any
 
 from geo.alignment import Alignment, AlignRules
 from geo.catalog.asset import Asset, data_assets
-from geo.catalog.scene import Refusal
+from geo.catalog.scene import Refusal, Scene
+from geo.colour_fit import ColourFit
 from geo.cut import CutRules
 from geo.errors import GeoError
 from geo.match import Candidate, Rejection
@@ -55,22 +56,35 @@ class PairingRules:
 
 def scene_facts(candidate: Candidate, rules: PairingRules) -> Row:
     """What every row about two scenes says of them."""
-    satellite, aerial = candidate.satellite, candidate.aerial
     return {
+        **satellite_facts(candidate.satellite),
+        **aerial_facts(candidate.aerial),
         "settings_digest": rules.digest,
-        "satellite_id": satellite.id,
-        "aerial_id": aerial.id,
-        "satellite_href": _first_href(satellite.assets),
-        "aerial_href": _first_href(aerial.assets),
-        "satellite_time": satellite.time,
-        "aerial_time": aerial.time,
         "gap_days": candidate.gap_days,
-        "satellite_sun_elevation": _angle(satellite.properties, "sun_elevation"),
-        "satellite_sun_azimuth": _angle(satellite.properties, "sun_azimuth"),
-        "aerial_sun_elevation": _angle(aerial.properties, "sun_elevation"),
-        "aerial_sun_azimuth": _angle(aerial.properties, "sun_azimuth"),
         "match_score": candidate.score,
-        "dn_offset": next((a.offset_dn for _, a in data_assets(satellite.assets)), 0.0),
+    }
+
+
+def satellite_facts(scene: Scene) -> Row:
+    """What a row says of its satellite scene."""
+    return {
+        "satellite_id": scene.id,
+        "satellite_href": _first_href(scene.assets),
+        "satellite_time": scene.time,
+        "satellite_sun_elevation": _angle(scene.properties, "sun_elevation"),
+        "satellite_sun_azimuth": _angle(scene.properties, "sun_azimuth"),
+        "dn_offset": next((a.offset_dn for _, a in data_assets(scene.assets)), 0.0),
+    }
+
+
+def aerial_facts(scene: Scene) -> Row:
+    """What a row says of its aerial scene."""
+    return {
+        "aerial_id": scene.id,
+        "aerial_href": _first_href(scene.assets),
+        "aerial_time": scene.time,
+        "aerial_sun_elevation": _angle(scene.properties, "sun_elevation"),
+        "aerial_sun_azimuth": _angle(scene.properties, "sun_azimuth"),
     }
 
 
@@ -95,13 +109,18 @@ def alignment_facts(alignment: Alignment) -> Row:
         "residual_px": alignment.residual_px,
         "shift_origin": alignment.origin,
     }
-    if (fit := alignment.colours) is not None:
-        facts |= {
-            "gains": list(fit.gains),
-            "offsets": list(fit.offsets),
-            "colours": json.dumps(fit.to_dict()),
-        }
-    return facts
+    return facts | colour_facts(alignment.colours)
+
+
+def colour_facts(fit: ColourFit | None) -> Row:
+    """What a row says of how the colours of its aerial image were brought over, if they were."""
+    if fit is None:
+        return {}
+    return {
+        "gains": list(fit.gains),
+        "offsets": list(fit.offsets),
+        "colours": json.dumps(fit.to_dict()),
+    }
 
 
 def scenes_digest(candidate: Candidate, rules: PairingRules) -> str:
@@ -133,16 +152,23 @@ def scenes_row(
 
 def failed_row(candidate: Candidate, error: GeoError, rules: PairingRules, run_name: str) -> Row:
     """Row for scenes that could not be used at all, for example for a damaged file."""
-    cause = str(error.facts.get("cause") or _CAUSES.get(type(error).__name__, "unreadable"))
     return {
         **scene_facts(candidate, rules),
+        **error_facts(error),
         "identity": scenes_identity(candidate.satellite.id, candidate.aerial.id),
         "kind": "rejection",
+        "ingested_by": run_name,
+    }
+
+
+def error_facts(error: GeoError) -> Row:
+    """What a row says of an error that stopped its scenes."""
+    cause = str(error.facts.get("cause") or _CAUSES.get(type(error).__name__, "unreadable"))
+    return {
         "reason": cause,
         "value": error.facts.get("value"),
         "limit": error.facts.get("limit"),
         "detail": error.message,
-        "ingested_by": run_name,
     }
 
 

@@ -1,10 +1,12 @@
-"""One network asked eight times: about the same ground turned and mirrored.
+"""One network asked several times: about the same ground turned and mirrored, or thinned.
 
 Which way up the satellite flew says nothing about the ground, yet a network answers a turned
-image a little differently. The mean of the eight answers is steadier than each of them, and where
-they disagree the network was guessing.
+image a little differently. So does one that was trained with dropout, with other planes left out.
+The mean of the answers is steadier than each of them, and where they disagree the network was
+guessing.
 
 >>> upsampler = EnsembleUpsampler(upsampler)
+>>> upsampler = EnsembleUpsampler(predictor, draws=predictor.draws(8), turned=False)
 """
 
 from __future__ import annotations
@@ -56,40 +58,69 @@ TURNS: tuple[Turn, ...] = tuple(Turn(*flags) for flags in product((False, True),
 
 @dataclass(frozen=True)
 class EnsembleUpsampler:
-    """The mean of an upsampler's answers to the eight turns of its input, and their spread.
+    """The mean of several answers to one input, and their spread.
 
-    An upsampler beside others: it has the name of `inner` with ``+ensemble``, needs the same halo
-    and takes eight times as long.
+    The answers are those to the eight turns of the input, those of several networks that are
+    thinned versions of one, or those of each of these to each turn. An upsampler beside others: it
+    has the name of `inner` with ``+draws8`` and ``+ensemble``, needs the same halo, and takes as
+    many times as long as there are answers.
 
     Parameters
     ----------
     inner : Upsampler
         Without extra planes.
+    draws : tuple of Upsampler
+        Asked instead of `inner`, each an upsampler of the same kind: a generator with one choice
+        of its dropout made for the whole region (`models.predict.Predictor.draws`), so that each
+        is as seamless as any other. None: `inner` itself.
+    turned : bool
+        Ask about all eight turns.
 
     Notes
     -----
-    The extra plane ``uncertainty`` is the standard deviation of the eight answers in DN (of these
-    eight, not of a larger population: they are all there are), pooled over bands: the root of the
-    mean over bands of the variance, as PSNR pools squared errors. Zero where the upsampler treats
-    all directions alike, which built-in ones do up to rounding.
+    The extra plane ``uncertainty`` is the standard deviation of the answers in DN (of these
+    answers, not of a larger population), pooled over bands: the root of the mean over bands of the
+    variance, as PSNR pools squared errors. Of turns alone it is zero where the upsampler treats all
+    directions alike, which built-in ones do up to rounding.
 
-    It tells where errors are large, not how large: what all eight answers get wrong together does
-    not show (docs/design/008-more-than-one-answer.md).
+    It tells where errors are large, not how large: what all answers get wrong together does not
+    show (docs/design/008-more-than-one-answer.md). Draws are approximate samples of the networks
+    that the training could have led to (Gal and Ghahramani, "Dropout as a Bayesian approximation",
+    2016).
     """
 
     inner: Upsampler
+    draws: tuple[Upsampler, ...] = ()
+    turned: bool = True
 
     def __post_init__(self) -> None:
-        if self.inner.extras:
+        for asked in (self.inner, *self.draws):
+            if asked.extras:
+                raise ValueError(
+                    f"{asked.name} makes {', '.join(asked.extras)} beside its bands; "
+                    "wanted an upsampler of bands alone"
+                )
+            if (asked.scale, asked.halo, asked.bands) != (self.scale, self.halo, self.bands):
+                raise ValueError(
+                    f"{asked.name} has scale {asked.scale}, halo {asked.halo} and bands "
+                    f"{asked.bands}; wanted those of {self.inner.name}: {self.scale}, {self.halo} "
+                    f"and {self.bands}"
+                )
+        if self.answers < 2:
             raise ValueError(
-                f"{self.inner.name} makes {', '.join(self.inner.extras)} beside its bands; "
-                "wanted an upsampler of bands alone"
+                f"one answer of {self.inner.name} has no spread; wanted turned, or 2 draws or more"
             )
 
     @property
+    def answers(self) -> int:
+        """How many there are for each input."""
+        return max(1, len(self.draws)) * (len(TURNS) if self.turned else 1)
+
+    @property
     def name(self) -> str:
-        """The inner name and ``+ensemble``."""
-        return f"{self.inner.name}+ensemble"
+        """The inner name, how many draws, and ``+ensemble`` where it is turned."""
+        draws = f"+draws{len(self.draws)}" if self.draws else ""
+        return self.inner.name + draws + ("+ensemble" if self.turned else "")
 
     @property
     def scale(self) -> int:
@@ -117,7 +148,7 @@ class EnsembleUpsampler:
         Raises
         ------
         UpscaleError
-            If the inner upsampler makes another shape than promised.
+            If an upsampler that is asked makes another shape than promised.
         """
         bands, height, width = lr.shape
         out = np.zeros((bands + 1, height * self.scale, width * self.scale), np.float32)
@@ -128,9 +159,11 @@ class EnsembleUpsampler:
             deviation = answer - mean
             mean += deviation / count
             squares += np.square(deviation, out=deviation).sum(axis=0) * ((count - 1) / count)
-        np.sqrt(squares / (len(TURNS) * bands), out=squares)
+        np.sqrt(squares / (self.answers * bands), out=squares)
         return out
 
     def _answers(self, lr: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-        for turn in TURNS:
-            yield turn.undo(upsample_checked(self.inner, np.ascontiguousarray(turn.apply(lr))))
+        for turn in TURNS if self.turned else TURNS[:1]:
+            seen = np.ascontiguousarray(turn.apply(lr))
+            for asked in self.draws or (self.inner,):
+                yield turn.undo(upsample_checked(asked, seen))

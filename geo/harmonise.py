@@ -113,6 +113,63 @@ def fit_colours(
     )
 
 
+def fit_collections(
+    aerial: _Planes,
+    satellite: _Planes,
+    method: Method = "linear",
+    *,
+    noise_dn: Sequence[float] | None = None,
+) -> ColourFit:
+    """Colours of each band from the spreads of two piles of pixels that are of no common ground.
+
+    Parameters
+    ----------
+    aerial : array, [C, n]
+        Valid pixels at LR resolution, as the satellite's sensor would see them.
+    satellite : array, [C, m]
+        Valid pixels, of other ground.
+    method : {"linear", "histogram"}
+    noise_dn : sequence of float, optional
+        The satellite's noise for each band, taken out of its spread.
+
+    Returns
+    -------
+    ColourFit
+        Its correlation and residuals are 0: nothing is known of them.
+
+    Raises
+    ------
+    ValueError
+        If either pile is empty.
+    """
+    if not (aerial.shape[1] and satellite.shape[1]):
+        raise ValueError(f"{aerial.shape[1]} aerial and {satellite.shape[1]} satellite pixels")
+    noise = [0.0] * len(satellite) if noise_dn is None else [float(n) for n in noise_dn]
+    gains, offsets, curves, contrasts = [], [], [], []
+    for a, s, n in zip(aerial.astype(np.float64), satellite.astype(np.float64), noise, strict=True):
+        spread = float(s.std())
+        quiet = float(np.sqrt(max(spread**2 - n**2, 0.0)))
+        flat = min(float(a.std()), quiet) <= _NO_CONTRAST
+        gain = 1.0 if flat else quiet / float(a.std())
+        gains.append(gain)
+        offsets.append(float(s.mean() - gain * a.mean()))
+        contrasts.append(spread)
+        if method == "histogram":
+            curves.append(_fit_curve(a, s, gain))
+    nothing = (0.0,) * len(gains)
+    return ColourFit(
+        gains=tuple(gains),
+        offsets=tuple(offsets),
+        correlation=0.0,
+        residual_dn=nothing,
+        curves=tuple(curves),
+        r_squared=nothing,
+        agreement=0.0,
+        contrast_dn=tuple(contrasts),
+        noise_dn=tuple(noise),
+    )
+
+
 def _refuse(agreement: float, swapped_gain: float, rules: HarmoniseRules) -> dict[str, Any]:
     """Why a fit must not be used, if so."""
     if agreement < rules.min_agreement:

@@ -15,7 +15,7 @@ from geo.match_footprints import match_footprints, refuse_alone
 from geo.match_rules import MatchRules, parse_day
 from geo.misses import Misses, explain_aerials, explain_satellites
 
-__all__ = ["Candidate", "MatchRules", "Rejection", "match_scenes", "parse_day"]
+__all__ = ["Candidate", "MatchRules", "Rejection", "match_scenes", "parse_day", "scenes_alone"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,35 @@ def match_scenes(
     # Names decide between equals, so that an answer does not hang on the order of a listing.
     candidates.sort(key=lambda c: (-c.score, c.gap_days, c.satellite.id, c.aerial.id))
     return candidates, _explain(satellites, aerials, sides, inside, candidates, rules)
+
+
+def scenes_alone(
+    scenes: Sequence[Scene], rules: MatchRules, *, satellite: bool
+) -> tuple[list[tuple[Scene, shapely.Geometry]], list[tuple[Scene, str]]]:
+    """Scenes that are wanted without a partner, by place, and of satellites by time and cloud.
+
+    Returns
+    -------
+    wanted : list of (Scene, geometry)
+        With the ground of each that is wanted, lon/lat.
+    refused : list of (Scene, str)
+        With the reason.
+    """
+    side = Footprints.of(scenes)
+    aoi = None if rules.aoi is None else unwrap(rules.aoi)
+    inside = set(_inside(side, aoi).tolist())
+    reasons = refuse_alone(side, rules).tolist() if satellite else [""] * len(scenes)
+    wanted, refused = [], []
+    for index, scene in enumerate(scenes):
+        shape = side.shapes[index]
+        ground = shape if aoi is None else shape.intersection(_beside(aoi, shape))
+        if reasons[index]:
+            refused.append((scene, str(reasons[index])))
+        elif index not in inside or ground.area == 0:
+            refused.append((scene, "no_overlap"))
+        else:
+            wanted.append((scene, ground))
+    return wanted, refused
 
 
 def _inside(side: Footprints, aoi: shapely.Geometry | None) -> npt.NDArray[np.int64]:

@@ -57,7 +57,7 @@ def cut_job(job: BlockJob) -> tuple[list[PairData], list[Row]]:
         "ingested_by": job.run_name,
     }
     good, refused = [], []
-    lattice = lattice_of(pair, rules)
+    lattice = lattice_of(pair.geobox, rules.lr_size)
     chips = cut_block(aligned, lattice, job.cells, rules.cut)
     # By the cell, not by the pixels: all dates of a place are on the same side.
     bounds = [lattice.bounds(chip.cell) for chip in chips]
@@ -76,12 +76,27 @@ def _chip_facts(job: BlockJob, chip: Chip) -> Row:
     """What the row of a chip says of it alone."""
     pair, rules = job.pair, job.rules
     crs = str(pair.geobox.crs)
-    bounds = chip.geobox.boundingbox
     satellite, aerial = pair.candidate.satellite, pair.candidate.aerial
     facts: Row = {
+        **place_facts(chip, job.landcover),
         "identity": pair_identity(
             satellite.id, aerial.id, crs, chip.cell.row, chip.cell.col, rules.scale
         ),
+        "similarity": chip.similarity,
+        "changed_fraction": chip.changed_fraction,
+    }
+    if (field := job.alignment.field) is not None:
+        dy, dx = field.over(chip.geobox).mean(axis=(1, 2))
+        facts |= {"dy_px": float(dy), "dx_px": float(dx)}
+    if np.isfinite(chip.residual_px):
+        facts["residual_px"] = chip.residual_px
+    return facts
+
+
+def place_facts(chip: Chip, landcover: LandCover | None) -> Row:
+    """What the row of a chip says of its place and its pixels, whether it has a partner or not."""
+    bounds = chip.geobox.boundingbox
+    facts: Row = {
         "kind": "pair" if chip.reason is None else "rejection",
         "row": chip.cell.row,
         "col": chip.cell.col,
@@ -89,21 +104,14 @@ def _chip_facts(job: BlockJob, chip: Chip) -> Row:
         "bottom": bounds.bottom,
         "right": bounds.right,
         "top": bounds.top,
-        "similarity": chip.similarity,
         "valid_fraction": chip.valid_fraction,
         "cloud_fraction": chip.cloud_fraction,
         "nodata_fraction": chip.nodata_fraction,
         "saturated_fraction": chip.saturated_fraction,
-        "changed_fraction": chip.changed_fraction,
         "content": chip.content,
         "flags": list(chip.flags),
-        "category": job.landcover.category_of(chip.geobox) if job.landcover else None,
+        "category": landcover.category_of(chip.geobox) if landcover else None,
     }
-    if (field := job.alignment.field) is not None:
-        dy, dx = field.over(chip.geobox).mean(axis=(1, 2))
-        facts |= {"dy_px": float(dy), "dx_px": float(dx)}
-    if np.isfinite(chip.residual_px):
-        facts["residual_px"] = chip.residual_px
     if chip.reason is not None:
         facts |= {"reason": chip.reason, "value": chip.value, "limit": chip.limit}
     return facts

@@ -68,8 +68,28 @@ def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
     """
     satellite = candidate.satellite.band_refs(rules.bands)
     aerial = candidate.aerial.band_refs(rules.bands)
-    infos = {ref.href: inspect_raster(ref.href) for ref in (*satellite, *aerial)}
-    for info in (infos[ref.href] for ref in satellite):
+    geobox = satellite_grid(satellite)
+    _check_detail(geobox, inspect_raster(aerial[0].href).geobox, candidate, rules.scale)
+    return ScenePair(
+        candidate=candidate,
+        satellite=satellite,
+        aerial=aerial,
+        geobox=geobox,
+        dtype=inspect_raster(satellite[0].href).dtype,
+        area=area_of(geobox, candidate.overlap, candidate.satellite.id),
+        masks=candidate.satellite.masks,
+    )
+
+
+def satellite_grid(refs: Sequence[BandRef]) -> GeoBox:
+    """Whole grid of a satellite scene.
+
+    Raises
+    ------
+    GridError
+        If it is not north up.
+    """
+    for info in (inspect_raster(ref.href) for ref in refs):
         if not info.is_north_up:
             raise GridError(
                 f"{info.href}: its grid is rotated or upside down; wanted north up, for satellite "
@@ -77,17 +97,7 @@ def inspect_pair(candidate: Candidate, rules: PairingRules) -> ScenePair:
                 href=info.href,
                 cause="unsupported_grid",
             )
-    geobox = source_geobox(satellite)
-    _check_detail(geobox, infos[aerial[0].href].geobox, candidate, rules.scale)
-    return ScenePair(
-        candidate=candidate,
-        satellite=satellite,
-        aerial=aerial,
-        geobox=geobox,
-        dtype=infos[satellite[0].href].dtype,
-        area=_area_of(geobox, candidate.overlap, candidate.satellite.id),
-        masks=candidate.satellite.masks,
-    )
+    return source_geobox(refs)
 
 
 def _check_detail(satellite: GeoBox, aerial: GeoBox, candidate: Candidate, scale: int) -> None:
@@ -100,27 +110,49 @@ def _check_detail(satellite: GeoBox, aerial: GeoBox, candidate: Candidate, scale
         for grid in (satellite, aerial)
     ]  # pixels along one line
     ratio = spans[1] / spans[0]  # aerial pixels for each satellite pixel
+    check_ratio(ratio, scale, candidate.aerial.id, f"pixel of {candidate.satellite.id}")
+
+
+def check_ratio(ratio: float, scale: int, aerial: str, pixel: str) -> None:
+    """Refuse an aerial image of too few, or far too many, pixels for each of the coarse ones.
+
+    Parameters
+    ----------
+    ratio : float
+        Aerial pixels along an LR pixel.
+    aerial, pixel : str
+        The image, and whose pixel, for people.
+
+    Raises
+    ------
+    GridError
+    """
     if ratio * _COARSEST_HR_PX < scale:
         raise GridError(
-            f"{candidate.aerial.id}: {ratio:.2g} aerial pixels for each pixel of "
-            f"{candidate.satellite.id}; wanted about {scale} or more for scale {scale}",
+            f"{aerial}: {ratio:.2g} aerial pixels for each {pixel}; wanted about {scale} or more "
+            f"for scale {scale}",
             cause="aerial_too_coarse",
             value=round(float(ratio), 3),
             limit=round(scale / _COARSEST_HR_PX, 3),
         )
     if ratio > _FINEST_HR_PX * scale:
         raise GridError(
-            f"{candidate.aerial.id}: {ratio:.0f} aerial pixels for each pixel of "
-            f"{candidate.satellite.id}; wanted at most {_FINEST_HR_PX * scale:.0f}: reduce the "
-            "aerial image first, or take a larger scale",
+            f"{aerial}: {ratio:.0f} aerial pixels for each {pixel}; wanted at most "
+            f"{_FINEST_HR_PX * scale:.0f}: reduce the aerial image first, or take a larger scale",
             cause="aerial_too_fine",
             value=round(float(ratio), 1),
             limit=_FINEST_HR_PX * scale,
         )
 
 
-def _area_of(geobox: GeoBox, overlap: shapely.Geometry, scene: str) -> tuple[slice, slice]:
-    """Pixels of the satellite grid that the common ground touches."""
+def area_of(geobox: GeoBox, overlap: shapely.Geometry, scene: str) -> tuple[slice, slice]:
+    """Pixels of a grid that ground touches.
+
+    Raises
+    ------
+    GridError
+        If none are.
+    """
     left, bottom, right, top = project_lonlat(overlap, geobox).bounds
     inverse = ~geobox.affine
     cols = sorted(inverse.a * x + inverse.c for x in (left, right))
@@ -172,8 +204,7 @@ def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
     SourceError
         If pixels cannot be read, or contradict the offset that the catalogue gives them.
     """
-    if any(ref.offset_dn for ref in pair.satellite):
-        _check_offset(pair.satellite)
+    check_offset_of(pair.satellite)
     return align_source(
         pair.satellite,
         pair.geobox,
@@ -182,6 +213,17 @@ def align_pair(pair: ScenePair, rules: PairingRules) -> Alignment:
         masks=pair.masks,
         rules=rules.align,
     )
+
+
+def check_offset_of(refs: tuple[BandRef, ...]) -> None:
+    """Refuse an offset that pixels contradict.
+
+    Raises
+    ------
+    SourceError
+    """
+    if any(ref.offset_dn for ref in refs):
+        _check_offset(refs)
 
 
 @lru_cache(maxsize=1024)
@@ -239,23 +281,26 @@ def borrow_alignment(
     )
 
 
-def lattice_of(pair: ScenePair, rules: PairingRules) -> Lattice:
-    """The lattice that the satellite's chips lie on."""
-    affine = pair.geobox.affine
-    return Lattice(
-        crs=str(pair.geobox.crs),
-        resolution_xy=(affine.a, -affine.e),
-        lr_size=rules.lr_size,
-    )
+def lattice_of(geobox: GeoBox, lr_size: int) -> Lattice:
+    """The lattice that the chips of an LR grid lie on."""
+    affine = geobox.affine
+    return Lattice(crs=str(geobox.crs), resolution_xy=(affine.a, -affine.e), lr_size=lr_size)
 
 
 def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
     """Whole cells inside the satellite scene that touch the ground wanted."""
-    lattice = lattice_of(pair, rules)
-    cells = lattice.cells_in(pair.geobox[pair.area])
+    return cells_on(pair.geobox, pair.area, pair.candidate.ground, rules.lr_size)
+
+
+def cells_on(
+    geobox: GeoBox, area: tuple[slice, slice], wanted: shapely.Geometry, lr_size: int
+) -> list[Cell]:
+    """Whole cells of an LR grid, inside an area of it, that touch ground in lon/lat."""
+    lattice = lattice_of(geobox, lr_size)
+    cells = lattice.cells_in(geobox[area])
     if not cells:
         return []
-    windows = [lattice.window(cell, pair.geobox) for cell in cells]
+    windows = [lattice.window(cell, geobox) for cell in cells]
     corners = np.array(
         [
             [(c.start, r.start), (c.stop, r.start), (c.stop, r.stop), (c.start, r.stop)]
@@ -263,8 +308,8 @@ def cells_of(pair: ScenePair, rules: PairingRules) -> list[Cell]:
         ],
         dtype=np.float64,
     )  # [n, 4, 2]: x, y
-    outlines = shapely.transform(shapely.polygons(corners), lambda at: _apply(pair.geobox, at))
-    ground = project_lonlat(pair.candidate.ground, pair.geobox)
+    outlines = shapely.transform(shapely.polygons(corners), lambda at: _apply(geobox, at))
+    ground = project_lonlat(wanted, geobox)
     shapely.prepare(ground)
     touching = shapely.intersects(ground, outlines)
     return [cell for cell, touches in zip(cells, touching, strict=True) if touches]

@@ -99,6 +99,23 @@ def pair_strip(
     )
 
 
+def degraded_strip(hr: _Stack, seen: _Stack, lr: _Stack, *, bands: Sequence[str]) -> bytes:
+    """PNG of a sample: HR, what is seen of it on LR pixels, the true LR pixels."""
+    scale = hr.shape[-1] // lr.shape[-1]
+    limits = stretch_limits(lr, np.ones(lr.shape[1:], np.bool_))
+    coarse = (upsample(np.asarray(image, np.float32), scale, "nearest") for image in (seen, lr))
+    return encode_png(strip([to_rgb8(image, limits, bands) for image in (hr, *coarse)]))
+
+
+def images_strip(
+    images: Sequence[_Stack], valid: npt.NDArray[np.bool_], *, bands: Sequence[str]
+) -> bytes:
+    """PNG of images of one size, stretched alike so that their colours can be compared."""
+    there = np.concatenate([valid] * len(images), axis=1)
+    limits = stretch_limits(np.concatenate(images, axis=2), there)
+    return encode_png(strip([to_rgb8(image, limits, bands, valid) for image in images]))
+
+
 def training_strip(
     lr: _Stack,
     sr: _Stack,

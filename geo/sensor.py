@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,15 @@ def estimate_noise(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> tup
         energy = (_blocks(left[:height, :width])[whole] ** 2).mean(axis=1)  # [blocks]
         noise.append(float(np.sqrt(np.quantile(energy, _SMOOTHEST))))
     return tuple(noise)
+
+
+def usual_noise(
+    images: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]],
+) -> tuple[float, ...]:
+    """Median noise of images, each with its validity; those that show none count if all do."""
+    found = [estimate_noise(image, valid) for image, valid in images]
+    told = [levels for levels in found if any(levels)] or found
+    return tuple(np.median(told, axis=0).tolist())
 
 
 def _blocks(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:

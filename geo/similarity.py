@@ -151,6 +151,24 @@ def compare_chips(
     )
 
 
+def content_of(chips: _Array, good: _Mask, noise_dn: Sequence[float]) -> _Values:
+    """Slope of chips without partners, in units of the noise; see `Comparison`.
+
+    Parameters
+    ----------
+    chips : array, [n, C, h, w]
+    good : array of bool, [n, h, w]
+    noise_dn : sequence of float
+        For each band.
+
+    Returns
+    -------
+    array, [n]
+    """
+    noise = np.maximum(np.asarray(noise_dn, np.float64), 1e-6)[:, None, None]
+    return _content(np.where(good[:, None], chips / noise, 0.0), good)
+
+
 def _content(a: _Values, good: _Mask) -> _Values:
     """Root mean square of differences of neighbours over sqrt(2): the spread of white noise."""
     energy, count = np.zeros(len(a)), np.zeros(len(a))

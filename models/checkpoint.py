@@ -25,7 +25,7 @@ _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
 # What cannot change within a run: the networks and what they are shown. Lengths, rates and
 # intervals may.
 _FIXED = (
-    *("task", "generator", "discriminator", "chips", "objective"),
+    *("task", "style", "augment", "generator", "discriminator", "chips", "objective"),
     *("seed", "batch_size", "patch_lr", "balance"),
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 from models.config_checks import at_least, from_dict, not_negative, one_of, positive, share
 from models.config_chips import ChipsConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
+from models.config_style import AugmentConfig, StyleConfig
 from models.config_unpaired import PRODUCTS, TASKS, CycleConfig
 from models.errors import ConfigError
 
@@ -121,10 +122,16 @@ class TrainConfig:
     ----------
     task : str
         ``paired`` learns from pairs of the same ground; ``unpaired`` shows LR and HR images each
-        in an order of its own, so that none need have a partner (CycleGAN); ``dcgan`` and ``vae``
-        draw HR chips of noise, by a game or by likelihood.
+        in an order of its own, so that none need have a partner (CycleGAN); ``degrade`` learns
+        from pairs how LR images come of HR ones, to make LR partners of other aerial imagery;
+        ``style`` gives the HR images of one aerial campaign the look of another's; ``dcgan`` and
+        ``vae`` draw HR chips of noise, by a game or by likelihood.
     cycle : CycleConfig
-        Of ``unpaired``.
+        Of ``unpaired``, and the network of ``degrade``.
+    style : StyleConfig
+        Of ``style``.
+    augment : AugmentConfig
+        Of ``paired``.
     chips : ChipsConfig
         Of ``dcgan`` and ``vae``.
     generator, discriminator : GeneratorConfig, DiscriminatorConfig
@@ -210,6 +217,8 @@ class TrainConfig:
 
     task: str = "paired"
     cycle: CycleConfig = field(default_factory=CycleConfig)
+    style: StyleConfig = field(default_factory=StyleConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     chips: ChipsConfig = field(default_factory=ChipsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -316,6 +325,17 @@ class TrainConfig:
             )
         if self.task == "unpaired":
             self._check_unpaired()
+        if self.task == "degrade" and (self.growing_share or self.losses.feature_matching):
+            raise ConfigError(
+                "growing_share and losses.feature_matching have no meaning for the task degrade: "
+                "set them to 0"
+            )
+        if self.task == "style":
+            self._check_style()
+        if self.augment.style and self.task != "paired":
+            raise ConfigError(
+                f"augment style gives pairs another look, but the task is {self.task}: leave it out"
+            )
         if PRODUCTS[self.task] == "chips":
             self._check_chips()
         if self.generator.fused:
@@ -336,6 +356,30 @@ class TrainConfig:
                     "has not; docs/guides/training.md has settings that fit, with the objective "
                     "least_squares"
                 )
+
+    def _check_style(self) -> None:
+        """Refuse what a game, an LR image or a partner would be needed for."""
+        for name in ("source", "target"):
+            if not getattr(self.style, name):
+                raise ConfigError(
+                    f"the task style needs style {name}: a pattern of aerial scene ids, such as "
+                    '"*_2012*"'
+                )
+        if not self.losses.features:
+            raise ConfigError(
+                "the task style needs losses features: the weights file of a VGG network, or "
+                '"random" for one that has learned nothing'
+            )
+        no_use = {
+            "adversarial_steps": (self.adversarial_steps, "there is no game"),
+            "growing_share": (self.growing_share, "there is one scale only"),
+            "balance": (self.balance, "no pairs have categories to be weighed by"),
+            "losses perceptual": (self.losses.perceptual, "style layout is its weight"),
+            "losses style": (self.losses.style, "style style is its weight"),
+        }
+        for name, (value, why) in no_use.items():
+            if value:
+                raise ConfigError(f"{name} is {value}, but in the task style {why}: set it to 0")
 
     def _check_chips(self) -> None:
         """Refuse what a task without any input has no use for."""

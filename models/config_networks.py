@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from models.config_checks import at_least, not_negative, one_of, share
 from models.errors import ConfigError
 
-SCALES = (2, 4, 8)
+SCALES = (1, 2, 4, 8)
+"""1 redraws an image on its own grid."""
 # Channels and blocks when nobody says otherwise.
 _GENERATORS = {
     "edsr": (32, 4),
@@ -45,7 +46,8 @@ class GeneratorConfig:
     growth : int
         Of ``rrdb``: planes that each layer of a dense block adds.
     dropout : float
-        Of ``unet``: share of planes left out in the upper half, while training.
+        Of ``unet``: share of planes left out in the upper half, while training and in the draws
+        that ``skyscale upscale --draws`` asks for.
     fused : bool
         Of ``span``: branches already folded into one, as exported. Cannot be trained.
     """
@@ -178,7 +180,8 @@ class LossConfig:
     perceptual, style : float
         Features, and their correlations, of the network in `features`.
     features : str or None
-        Weights of a VGG network as a safetensors file.
+        Weights of a VGG network as a safetensors file, or ``random`` for a small one that has
+        learned nothing.
     feature_matching : float
         Features of the discriminator; adversarial phase only.
     """

@@ -12,12 +12,17 @@ from models.config_checks import at_least, not_negative, positive
 PRODUCTS = {
     "paired": "generator",
     "unpaired": "generator",
+    "degrade": "degrader",
+    "style": "style",
     "dcgan": "chips",
     "vae": "chips",
 }
 """What each task makes."""
 
 TASKS = tuple(PRODUCTS)
+
+APART = ("unpaired", "style")
+"""Tasks whose LR and HR images come each in an order of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +37,22 @@ class CycleConfig:
     cycle : float
         LR to HR to LR is to come back to where it began, and HR to LR to HR.
     identity : float
-        An HR image's mean over LR pixels is to be drawn as that image, as `losses` measures it,
-        and an LR image upsampled by bicubic is to be seen as itself.
+        An HR image's mean over LR pixels is to be drawn as that image, as `losses` measures it.
+    identity_lr : float
+        An LR image upsampled by bicubic is to be seen as itself. It has the sensor's blur already,
+        so this holds a degrader back from learning any.
     pool : int
         Past drawings that are kept and shown to the discriminators again; 0 for none.
     channels, blocks : int
-        Of the network from HR to LR: feature planes and residual blocks.
+        Of the network from HR to LR, also of the task ``degrade``: feature planes and residual
+        blocks.
     stages : int
-        Of the discriminator of LR patches: halvings of the patch.
+        Of the discriminator of LR patches, also of ``degrade``: halvings of the patch.
     """
 
-    cycle: float = 5.0
-    identity: float = 2.5
+    cycle: float = 1.0
+    identity: float = 1.0
+    identity_lr: float = 0.0
     pool: int = 50
     channels: int = 32
     blocks: int = 2
@@ -51,7 +60,8 @@ class CycleConfig:
 
     def __post_init__(self) -> None:
         positive("cycle cycle", self.cycle)
-        not_negative("cycle identity", self.identity)
+        for name in ("identity", "identity_lr"):
+            not_negative(f"cycle {name}", getattr(self, name))
         at_least("cycle pool", self.pool, 0)
         for name in ("channels", "blocks", "stages"):
             at_least(f"cycle {name}", getattr(self, name), 1)

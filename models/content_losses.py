@@ -202,7 +202,14 @@ def style(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     Gatys, Ecker and Bethge, "Image style transfer using convolutional neural networks", 2016,
     eq. 3-4, scaled as in Johnson et al., 2016, eq. 4.
     """
-    return _mean_of([(_gram(f) - _gram(r)).square().mean() for r, f in _layers(real, fake)])
+    return _mean_of([(gram(f) - gram(r)).square().mean() for r, f in _layers(real, fake)])
+
+
+def gram(layer: Tensor) -> Tensor:
+    """Products of the planes of [N, c, h, w] with each other, means over pixels: [N, c, c]."""
+    with _in_full_precision(layer):
+        flat = layer.float().flatten(2)  # [N, c, h*w]
+        return flat @ flat.mT / flat.shape[-1]
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -374,13 +381,6 @@ def _hann(size: int, like: Tensor) -> Tensor:
 
 def _layers(real: Sequence[Tensor], fake: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     return list(zip(real, fake, strict=True))
-
-
-def _gram(layer: Tensor) -> Tensor:
-    """Products of planes [N, c, c], means over pixels."""
-    with _in_full_precision(layer):
-        flat = layer.float().flatten(2)  # [N, c, h*w]
-        return flat @ flat.mT / flat.shape[-1]
 
 
 def _mean_of(losses: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import DataError
-from models.sampler import Look, Order, look_of_batch, looks_of_samples, sample_numbers
+from models.sampler import (
+    Look,
+    Order,
+    chosen_samples,
+    look_of_batch,
+    looks_of_samples,
+    sample_numbers,
+)
 
 Window = tuple[int, int, int]
 """First row, first column and side of a square, in LR pixels."""
@@ -63,6 +70,10 @@ class GroupedPairs(PairSource, Protocol):
     @property
     def groups(self) -> Sequence[str | None]:
         """Category of each pair."""
+
+    @property
+    def sides(self) -> Sequence[str | None] | None:
+        """The one image that each has for the task, ``lr`` or ``hr``; None for pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +159,8 @@ class Batch:
     shift: tuple[int, int]  # rows and columns by which the discriminator sees it rolled
     # [n, 1, p, p], where LR images are of another ground than HR ones; else `valid` says it.
     lr_valid: npt.NDArray[np.bool_] | None = None
+    # [n], whether a pair is to be shown with another look; see `models.restyler`.
+    restyled: npt.NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -191,10 +204,56 @@ def check_pair(pair: PairLike, spec: PairSpec) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The images of one side among those to train on.
+
+    Parameters
+    ----------
+    places : array of int, [n]
+        Where in the source they lie.
+    weights : array, [n], optional
+        How often to show each, relative to the others; see `Order`.
+    """
+
+    places: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64] | None = None
+
+    def order(self, seed: int) -> Callable[[int], int]:
+        """Which place each sample of a run shows."""
+        order = Order(seed, len(self.places), self.weights)
+        return lambda sample: int(self.places[order(sample)])
+
+
+def places_of(side: str, sides: Sequence[str | None] | None, count: int) -> npt.NDArray[np.int64]:
+    """Places that have an image of a side: pairs, and chips of that side without partners.
+
+    Parameters
+    ----------
+    side : {"lr", "hr"}
+    sides : sequence of str or None, optional
+        The one image that each place has; None for both. Without it all are pairs.
+    count : int
+        Places there are.
+    """
+    if sides is None:
+        return np.arange(count)
+    return np.array([i for i, only in enumerate(sides) if only in (None, side)], np.int64)
+
+
 def band_statistics(
-    source: PairSource, spec: PairSpec, *, sample: int = 64
+    source: PairSource,
+    spec: PairSpec,
+    *,
+    sample: int = 64,
+    places: npt.NDArray[np.int64] | None = None,
 ) -> tuple[_Floats, float]:
     """Mean of each band and one spread for all, in reflectance, of evenly spaced LR chips.
+
+    Parameters
+    ----------
+    places : array of int, optional
+        Those that have an LR chip; all by default.
 
     Returns
     -------
@@ -202,9 +261,11 @@ def band_statistics(
     spread : float
         Root of the mean variance of the bands, or 1 for imagery without any contrast.
     """
+    there = np.arange(len(source)) if places is None else places
+    chosen = [int(there[place]) for place in evenly_spaced(len(there), sample)]
     chips = [
         pair.lr.reshape(len(spec.bands), -1).astype(np.float64) / spec.data_range
-        for pair in source.read(evenly_spaced(len(source), sample))
+        for pair in source.read(chosen)
     ]
     pixels = np.concatenate(chips, axis=1)  # [C, n]
     pixels = pixels[:, np.isfinite(pixels).all(axis=0)]
@@ -234,9 +295,11 @@ class BatchMaker:
         Side of the crop in LR pixels, at most that of the chips.
     weights : array, optional
         How often to show each pair, relative to the others; see `Order`.
-    apart : bool
-        LR images come in an order of their own, so that none is shown with its partner but by
-        chance.
+    apart : (Side, Side), optional
+        LR and HR images, each in an order of its own, so that none is shown with its partner but
+        by chance, and none need have one.
+    restyled : float
+        Share of the samples that are to be shown with another look.
 
     Raises
     ------
@@ -259,7 +322,8 @@ class BatchMaker:
         weights: npt.NDArray[np.float64] | None = None,
         rank: int = 0,
         world: int = 1,
-        apart: bool = False,
+        apart: tuple[Side, Side] | None = None,
+        restyled: float = 0.0,
     ) -> None:
         sample_numbers(0, batch_size, rank=rank, world=world)  # refuses what cannot be shared
         if min(chip_lr) < patch_lr:
@@ -274,8 +338,12 @@ class BatchMaker:
         self._chip = chip_lr
         self._patch = patch_lr
         self._seed = seed
-        self._order = Order(seed, len(source), weights)
-        self._other_order = Order(seed + _APART, len(source), weights) if apart else None
+        self._order: Callable[[int], int] = Order(seed, len(source), weights)
+        self._other_order: Callable[[int], int] | None = None
+        if apart is not None:
+            lr, hr = apart
+            self._order, self._other_order = hr.order(seed), lr.order(seed + _APART)
+        self._restyled = restyled
         self._rank = rank
         self._world = world
         self.broken: set[int] = set()
@@ -290,6 +358,7 @@ class BatchMaker:
             lr, _, beside = self._cut(samples, self._seed + _APART, self._other_order)
             lr_valid = _whole_cells(beside, self._spec.scale)
         fine = self._patch * self._spec.scale
+        restyled = chosen_samples(self._seed, samples, self._restyled) if self._restyled else None
         swapped, shift = look_of_batch(self._seed, number, min(_LARGEST_SHIFT, fine))
         return Batch(
             lr=lr,
@@ -299,10 +368,11 @@ class BatchMaker:
             swapped=swapped,
             shift=shift,
             lr_valid=lr_valid,
+            restyled=restyled,
         )
 
     def _cut(
-        self, samples: range, seed: int, order: Order
+        self, samples: range, seed: int, order: Callable[[int], int]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Crops of the pairs that an order shows: LR, HR, and where HR is valid."""
         (h, w), p = self._chip, self._patch

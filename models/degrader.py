@@ -30,6 +30,7 @@ class Degrader(nn.Module):
         super().__init__()
         self.bands = bands
         self.scale = scale
+        self.blocks = blocks
         self.standardise = Standardise(bands)
         self.head = nn.Sequential(nn.PixelUnshuffle(scale), conv3x3(bands * scale**2, channels))
         self.noise = conv3x3(1, channels)
@@ -51,8 +52,21 @@ class Degrader(nn.Module):
         learned = self.body(self.head(self.standardise(x)) + self.noise(noise))  # [N, C, h, w]
         return torch.addcmul(avg_pool2d(x, self.scale), learned.float(), self.standardise.spread)
 
-    def noise_for(self, x: Tensor) -> Tensor:
-        """A plane of noise [N, 1, h, w] for HR images [N, C, s*h, s*w]."""
+    @property
+    def halo(self) -> int:
+        """How far in LR pixels an LR pixel looks around its own HR pixels, and its noise."""
+        return 2 + 2 * self.blocks  # the first convolution, two of each block, the last one
+
+    def noise_for(self, x: Tensor, random: torch.Generator | None = None) -> Tensor:
+        """A plane of noise [N, 1, h, w] for HR images [N, C, s*h, s*w].
+
+        Parameters
+        ----------
+        random : torch.Generator, optional
+            Of a CPU, so that its noise is the same on any device.
+        """
         n, _, height, width = x.shape
         size = (n, 1, height // self.scale, width // self.scale)
+        if random is not None:
+            return torch.randn(size, generator=random).to(x.device)
         return torch.randn(size, device=x.device)  # on a CPU, of what a checkpoint keeps

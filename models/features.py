@@ -1,7 +1,8 @@
 """Features of a network that has learned to see: a VGG read from a file of named tensors.
 
 Weights are not part of this project. Any file with torchvision's names will do, whole or cut off
-after some convolution; what is kept of it are the layers that the file has.
+after some convolution; what is kept of it are the layers that the file has. Who has none takes
+`RANDOM`: filters that have learned nothing still tell textures apart.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from models.errors import ConfigError
 
 _NAME = re.compile(r"features\.(\d+)\.(weight|bias)")
 _RGB = 3
+
+RANDOM = "random"
+"""In the place of a file: random filters, always the same.
+
+They tell textures apart (Ustyuzhaninov et al., "Texture synthesis using shallow convolutional
+networks with random filters", 2016), but know no objects.
+"""
+_RANDOM_STAGES = ((16,), (32,), (64,))  # planes of the convolutions of each stage
 _CONVERT = (
     'convert it once: safetensors.torch.save_file({k: v for k, v in torch.load("vgg.pth", '
     'weights_only=True).items() if k.startswith("features.")}, "vgg.safetensors")'
@@ -89,7 +98,7 @@ def load_features(path: str | Path, *, bands: int) -> FeatureNetwork:
     ----------
     path : str or Path
         A safetensors file with ``features.N.weight`` and ``features.N.bias`` as torchvision names
-        them; other tensors are not read.
+        them; other tensors are not read. Or `RANDOM`.
     bands : int
         Of the images it will look at.
 
@@ -98,6 +107,8 @@ def load_features(path: str | Path, *, bands: int) -> FeatureNetwork:
     ConfigError
         When the file is missing, is no safetensors file, or holds another network.
     """
+    if path == RANDOM:
+        return FeatureNetwork(_random_stages(), bands=bands)
     tensors = _read(Path(path))
     numbers = sorted({number for number, _ in tensors})
     stages: list[list[tuple[Tensor, Tensor]]] = [[]]
@@ -120,6 +131,23 @@ def load_features(path: str | Path, *, bands: int) -> FeatureNetwork:
         stages[-1].append((weight, bias))
         inputs = len(weight)
     return FeatureNetwork(stages, bands=bands)
+
+
+def _random_stages() -> list[list[tuple[Tensor, Tensor]]]:
+    """Without biases: answers to twice the contrast are twice as large."""
+    random = torch.Generator().manual_seed(0)
+    stages, inputs = [], _RGB
+    for planes in _RANDOM_STAGES:
+        stage = []
+        for outputs in planes:
+            # He et al., "Delving deep into rectifiers", 2015: keeps the size of what passes.
+            weight = (
+                torch.randn(outputs, inputs, 3, 3, generator=random) * (2 / (9 * inputs)) ** 0.5
+            )
+            stage.append((weight, torch.zeros(outputs)))
+            inputs = outputs
+        stages.append(stage)
+    return stages
 
 
 def _read(path: Path) -> dict[tuple[int, str], Tensor]:

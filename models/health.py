@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from models.clock import Phase
 from models.config import HealthConfig
 
-_DOING_NOTHING = {
-    "bicubic_loss": "plain bicubic upsampling",
-    "mean_loss": "the mean of the imagery alone",
-}
+_DOING_NOTHING = {"bicubic_loss": "plain bicubic upsampling", "mean_loss": "the plain mean"}
 _SURE = 0.02  # beliefs so close to 1 and 0 leave a sigmoid's gradient a fiftieth
 
 
@@ -62,9 +59,9 @@ class Watch:
         ----------
         metrics : mapping
             ``content_loss``, ``bicubic_loss`` or ``mean_loss`` (of the same losses, of bicubic
-            upsampling or of drawing the mean), ``generator_skipped``,
-            ``discriminator_skipped``, ``d_real``, ``d_fake``, ``d_accuracy``, ``diversity``;
-            those that are missing are not looked at.
+            upsampling or of the plain mean), ``generator_skipped``, ``discriminator_skipped``,
+            ``d_real``, ``d_fake``, ``d_accuracy``, ``diversity``; those that are missing are not
+            looked at.
 
         Returns
         -------

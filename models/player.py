@@ -83,7 +83,12 @@ class Player:
 
 def autocast(ranks: Ranks, dtype: torch.dtype) -> torch.autocast:
     """Context in which convolutions compute in `dtype`."""
-    return torch.autocast(ranks.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    return autocast_on(ranks.device, dtype)
+
+
+def autocast_on(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The same for a device alone."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def mean_of(values: Iterable[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +38,16 @@ class Predictor:
     threads : int or None
         Of torch within one call; None leaves torch's setting. One is right where calls run side
         by side.
+    draw : int or None
+        Instead of the generator itself, the thinned network of that number: the planes that its
+        dropout leaves out are chosen once, by number and weights, for all that is ever upsampled.
 
     Raises
     ------
     ExportError
         When there is no generator in the folder.
+    ConfigError
+        For a precision that is not known, or a draw of a generator without dropout.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Predictor:
         device: str = "auto",
         precision: str = "float32",
         threads: int | None = None,
+        draw: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(
@@ -60,9 +67,13 @@ class Predictor:
             "device": device,
             "precision": precision,
             "threads": threads,
+            "draw": draw,
         }
         self.folder = Path(folder)
         self.card: GeneratorCard = load_card(self.folder)
+        if draw is not None:
+            _check_draw(self.card, draw)
+        self._draw = draw
         self._threads = threads
         self._device = pick_device(device)
         self._dtype = pick_dtype(precision, self._device)
@@ -76,11 +87,26 @@ class Predictor:
         device: str = "auto",
         precision: str = "float32",
         threads: int | None = None,
+        draw: int | None = None,
     ) -> Predictor:
         """Make a predictor and read its weights now, so that damage shows at once."""
-        predictor = cls(folder, device=device, precision=precision, threads=threads)
+        predictor = cls(folder, device=device, precision=precision, threads=threads, draw=draw)
         predictor._ready()
         return predictor
+
+    def draws(self, count: int) -> tuple[Predictor, ...]:
+        """The first `count` thinned networks of this generator, each a predictor.
+
+        Raises
+        ------
+        ConfigError
+            For fewer than two, which have no spread, or a generator without dropout.
+        """
+        if count < 2:
+            raise ConfigError(f"draws is {count}; wanted 2 or more, for one has no spread")
+        return tuple(
+            Predictor(self.folder, **{**self._options, "draw": number}) for number in range(count)
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (str(self.folder), self._options)
@@ -113,7 +139,8 @@ class Predictor:
     @property
     def name(self) -> str:
         """Identity for provenance: two predictors of one name draw the same."""
-        return self.card.name + ("+bfloat16" if self._dtype == torch.bfloat16 else "")
+        draw = "" if self._draw is None else f"+draw{self._draw}"
+        return self.card.name + draw + ("+bfloat16" if self._dtype == torch.bfloat16 else "")
 
     def __call__(self, lr: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Upsample DN.
@@ -207,6 +234,8 @@ class Predictor:
         with self._lock:
             if self._engine is None:
                 generator, self.card = load_generator(self.folder)
+                if self._draw is not None:
+                    generator = generator.thinned(_random(self.card, self._draw))
                 self._engine = Engine(
                     generator, data_range=self.data_range, device=self._device, dtype=self._dtype
                 )
@@ -230,6 +259,23 @@ def upsample(
     ):
         sr = generator(x)[0] * data_range  # [C, s*h, s*w]
     return np.ascontiguousarray(sr.float().cpu().numpy())
+
+
+def _check_draw(card: GeneratorCard, draw: int) -> None:
+    if draw < 0:
+        raise ConfigError(f"draw is {draw}; wanted 0 or more", draw=draw)
+    if not card.architecture.dropout:
+        raise ConfigError(
+            f"{card.name} has no dropout, so all its draws would be alike: leave draws out, or "
+            'train a generator of name "unet" with dropout above 0',
+            draw=draw,
+        )
+
+
+def _random(card: GeneratorCard, draw: int) -> np.random.Generator:
+    """Of the weights, too, lest number 3 leaves out the same planes of every generator."""
+    digest = hashlib.sha256(f"{card.weights_sha256} draw {draw}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
 
 
 def _rebuild(folder: str, options: dict[str, Any]) -> Predictor:

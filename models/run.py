@@ -19,6 +19,7 @@ from models.data import (
     BatchMaker,
     PairSource,
     PairSpec,
+    Side,
     band_statistics,
     check_pairs,
 )
@@ -31,6 +32,7 @@ from models.meter import Meter
 from models.prefetch import Prefetcher
 from models.product import Origin
 from models.quality import psnr_of
+from models.restyler import Restyler, load_restyler
 from models.selection import Choice, Selection, Weights, choose
 from models.start import Start, load_start
 from models.strategy import Strategy, build_strategy
@@ -56,8 +58,12 @@ class Run:
     listener : Listener
     weights : array or None
         How often to show each training pair.
+    apart : (Side, Side) or None
+        LR and HR images that are shown without their partners. Nothing need be validated then.
     start_from : Start or None
         A generator to begin with, instead of with bicubic.
+    restyler : Start or None
+        For `TrainConfig.augment`.
     """
 
     def __init__(
@@ -72,9 +78,13 @@ class Run:
         listener: Listener,
         weights: npt.NDArray[np.float64] | None,
         start_from: Start | None = None,
+        apart: tuple[Side, Side] | None = None,
+        restyler: Start | None = None,
     ) -> None:
         chip = check_pairs(train_pairs, spec, what="training")
-        check_pairs(val_pairs, spec, what="validation")
+        self._validates = apart is None or len(val_pairs) > 0
+        if self._validates:
+            check_pairs(val_pairs, spec, what="validation")
         self.config = config
         self.here = here
         self.spec = spec
@@ -99,9 +109,11 @@ class Run:
             weights=weights,
             rank=here.rank,
             world=here.world,
-            apart=config.task == "unpaired",
+            apart=apart,
+            restyled=config.augment.share if config.augment.style else 0.0,
         )
-        self.learner = self._build()
+        self._restyle = self._load_restyler(restyler)
+        self.learner = self._build(None if apart is None else apart[0].places)
         self.product = self.learner.product(spec)
         self.selection = Selection(self._checkpoints)
         self.choice: Choice | None = None
@@ -184,10 +196,19 @@ class Run:
             "ranks": self.here.world,
         }
 
-    def _build(self) -> Strategy:
-        statistics = band_statistics(self._train_pairs, self.spec)
+    def _build(self, lr_places: npt.NDArray[np.int64] | None) -> Strategy:
+        statistics = band_statistics(self._train_pairs, self.spec, places=lr_places)
         return build_strategy(
             self.config, self.spec, statistics, self.here, self._dtype, self._patch
+        )
+
+    def _load_restyler(self, given: Start | None) -> Restyler | None:
+        asked = self.config.augment.style
+        if asked is None:
+            return None
+        # Without a flow that has fetched it, what is asked for is a folder.
+        return load_restyler(
+            given or Start(folder=Path(asked)), self.spec, self.here.device, self._dtype
         )
 
     def _train(self, batches: Prefetcher, stop: Callable[[], bool]) -> Sickness | None:
@@ -229,7 +250,8 @@ class Run:
         def take() -> Tensors:
             self.clock.batches += 1
             self.clock.images += config.batch_size
-            self._last_batch = Tensors.of(next(batches), self.here.device)
+            batch = Tensors.of(next(batches), self.here.device)
+            self._last_batch = batch if self._restyle is None else self._restyle(batch)
             return self._last_batch
 
         if self.clock.phase == "content":
@@ -310,7 +332,9 @@ class Run:
         if not self.here.leads:
             return
         step = self.clock.step
-        if validate and step != self._validated_at:  # a phase may end at any step
+        if (
+            validate and self._validates and step != self._validated_at
+        ):  # a phase may end at any step
             evaluation = self._validate()
             self._validated_at = step
             self.selection.offer(

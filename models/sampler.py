@@ -19,7 +19,7 @@ import numpy.typing as npt
 from models.errors import ConfigError, DataError
 
 # Streams of random numbers drawn from one seed must not coincide.
-_ORDER, _LOOK, _SHIFT, _OFFSET = 0, 1, 2, 3
+_ORDER, _LOOK, _SHIFT, _OFFSET, _CHOICE = 0, 1, 2, 3, 4
 _U = np.uint64
 _GOLDEN = _U(0x9E3779B97F4A7C15)
 _BITS = 32  # a showing has 2**32 units: sums are exact, and up to 2**31 pairs fit into int64
@@ -187,6 +187,14 @@ def looks_of_samples(seed: int, samples: range, rows: int, cols: int) -> list[Lo
         Look(row, col, bool(flip & 2), bool(flip & 1))
         for row, col, flip in zip(top.tolist(), left.tolist(), flips.tolist(), strict=True)
     ]
+
+
+def chosen_samples(seed: int, samples: range, share: float) -> npt.NDArray[np.bool_]:
+    """Which samples belong to so large a share of all, each whoever draws it."""
+    key = np.random.default_rng((seed, _CHOICE)).integers(1 << 63, dtype=np.uint64)
+    places = np.asarray(samples, np.uint64)
+    drawn = _mixed(np.add(key, places * _GOLDEN, dtype=np.uint64)) >> _U(11)  # 53 bits, as floats
+    return np.asarray(drawn < share * 2.0**53)
 
 
 def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

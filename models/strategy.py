@@ -18,6 +18,7 @@ from models.config_networks import DiscriminatorConfig
 from models.config_unpaired import PRODUCTS
 from models.data import PairSpec
 from models.dcgan import DCGANLearner
+from models.degrade_step import DegradeLearner
 from models.degrader import Degrader
 from models.discriminators.base import Discriminator
 from models.discriminators.registry import build_discriminator
@@ -27,6 +28,7 @@ from models.generators.registry import build_generator
 from models.player import Metrics
 from models.product import Product
 from models.step import Growth, Learner
+from models.style import StyleLearner
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
 from models.vae import VAELearner
@@ -93,35 +95,70 @@ def build_strategy(
         Of the crops, where chips are smaller than `config` says.
     """
     bands = len(spec.bands)
+    if config.task == "degrade":
+        return _degrading(config, spec, statistics, here, dtype)
     if PRODUCTS[config.task] == "chips":
         side = spec.scale * (patch_lr or config.patch_lr)
-        network = build_chips(config.task, bands=bands, side=side, config=config.chips)
-        if isinstance(network, Autoencoder):
-            network.to(here.device)
-            _settle((network.encoder, network.decoder), statistics, here)
-            return VAELearner(network, config, here, dtype)
-        judge = build_discriminator(config.discriminator, bands=bands)
-        _settle((network, judge), statistics, here)
-        return DCGANLearner(network, judge, config, here, dtype)
+        return _of_noise(config, bands, side, statistics, here, dtype)
     generator = build_generator(config.generator, bands=bands, scale=spec.scale)
     if config.growing_share:
         generator.prepare_to_grow()
+    if config.task == "style":
+        _settle((generator,), statistics, here)
+        _compile(config, here, generator)
+        return StyleLearner(generator, config, here, dtype)
     judge = build_discriminator(config.discriminator, bands=bands)
     if config.task == "paired":
         _settle((generator, judge), statistics, here)
         _compile(config, here, generator, judge)
         return Learner(generator, judge, config, here, dtype)
-    cycle = config.cycle
-    degrader = Degrader(bands=bands, scale=spec.scale, channels=cycle.channels, blocks=cycle.blocks)
-    coarse = build_discriminator(
-        DiscriminatorConfig(
-            name="patchgan", channels=config.discriminator.channels, stages=cycle.stages
-        ),
-        bands=bands,
-    )
+    degrader, coarse = _coarse_side(config, spec)
     _settle((generator, degrader, judge, coarse), statistics, here)
     _compile(config, here, generator, judge)
     return UnpairedLearner(generator, degrader, judge, coarse, config, here, dtype)
+
+
+def _of_noise(
+    config: TrainConfig,
+    bands: int,
+    side: int,
+    statistics: tuple[npt.NDArray[np.float32], float],
+    here: Ranks,
+    dtype: torch.dtype,
+) -> VAELearner | DCGANLearner:
+    network = build_chips(config.task, bands=bands, side=side, config=config.chips)
+    if isinstance(network, Autoencoder):
+        network.to(here.device)
+        _settle((network.encoder, network.decoder), statistics, here)
+        return VAELearner(network, config, here, dtype)
+    judge = build_discriminator(config.discriminator, bands=bands)
+    _settle((network, judge), statistics, here)
+    return DCGANLearner(network, judge, config, here, dtype)
+
+
+def _degrading(
+    config: TrainConfig,
+    spec: PairSpec,
+    statistics: tuple[npt.NDArray[np.float32], float],
+    here: Ranks,
+    dtype: torch.dtype,
+) -> DegradeLearner:
+    degrader, judge = _coarse_side(config, spec)
+    _settle((degrader, judge), statistics, here)
+    return DegradeLearner(degrader, judge, config, here, dtype)
+
+
+def _coarse_side(config: TrainConfig, spec: PairSpec) -> tuple[Degrader, Discriminator]:
+    """Who makes LR images of HR images, and who judges them."""
+    cycle, bands = config.cycle, len(spec.bands)
+    degrader = Degrader(bands=bands, scale=spec.scale, channels=cycle.channels, blocks=cycle.blocks)
+    judge = DiscriminatorConfig(
+        name="patchgan",
+        channels=config.discriminator.channels,
+        stages=cycle.stages,
+        conditional=config.discriminator.conditional,
+    )
+    return degrader, build_discriminator(judge, bands=bands)
 
 
 def _settle(
@@ -137,9 +174,12 @@ def _settle(
 
 
 def _compile(
-    config: TrainConfig, here: Ranks, generator: Generator, discriminator: Discriminator
+    config: TrainConfig,
+    here: Ranks,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
 ) -> None:
     if config.compile == "on" or (config.compile == "auto" and here.device.type == "cuda"):
         generator.compile()
-        if not (config.r1 or config.r2 or config.unroll_steps):
+        if discriminator is not None and not (config.r1 or config.r2 or config.unroll_steps):
             discriminator.compile()  # what is compiled cannot be differentiated twice

@@ -20,6 +20,7 @@ class Tensors:
     valid: Tensor  # [n, 1, s*p, s*p], 1 or 0
     shift: tuple[int, int]
     lr_valid: Tensor | None = None  # [n, 1, p, p], 1 or 0, where LR is of other ground than HR
+    restyled: Tensor | None = None  # [n], whether a pair is to be shown with another look
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Tensors:
@@ -40,6 +41,9 @@ class Tensors:
             valid=moved(batch.valid),
             shift=batch.shift,
             lr_valid=None if batch.lr_valid is None else moved(batch.lr_valid),
+            restyled=None
+            if batch.restyled is None
+            else torch.from_numpy(batch.restyled).to(device),
         )
 
     def for_discriminator(self, images: Tensor) -> Tensor:
@@ -50,6 +54,11 @@ class Tensors:
         0.43 DN of 255 instead of 0.22 in a trial where real imagery had 0.21.
         """
         return torch.roll(images * self.valid, self.shift, dims=(2, 3))
+
+    def lr_for_discriminator(self, images: Tensor, valid: Tensor) -> Tensor:
+        """LR images [n, C, p, p] as who judges them sees them; see `for_discriminator`."""
+        shift = tuple(step % images.shape[-1] for step in self.shift)
+        return torch.roll(images * valid, shift, dims=(2, 3))
 
     def pieces(self, count: int) -> list[Tensors]:
         """The mini-batch in equal parts."""

@@ -14,7 +14,8 @@ import torch
 
 from models.clock import Clock
 from models.config import TrainConfig
-from models.data import PairSource, PairSpec
+from models.config_unpaired import APART
+from models.data import PairSource, PairSpec, Side, places_of
 from models.distributed import ranks
 from models.errors import ConfigError, DataError
 from models.evaluate import Score
@@ -59,12 +60,14 @@ def train(
     score: Score,
     folder: Path,
     groups: Sequence[str | None] | None = None,
+    sides: Sequence[str | None] | None = None,
     listener: Listener | None = None,
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
     store_version: str | None = None,
     store_digest: str | None = None,
     start_from: Start | None = None,
+    restyler: Start | None = None,
 ) -> TrainResult:
     """Train a generator on pairs and export it.
 
@@ -82,6 +85,10 @@ def train(
     groups : sequence of str or None, optional
         Category of each training pair; needed when `config.balance` is not 0. A resumed run goes
         on exactly only with the same ones.
+    sides : sequence of str or None, optional
+        The one image, ``lr`` or ``hr``, of each training pair that has no partner; None for a
+        pair. Only for the task ``unpaired``, which needs no validation pairs either: without any
+        the last running mean is exported.
     listener : Listener, optional
     resume : bool
         Go on from the newest checkpoint in `folder`, if there is one.
@@ -92,6 +99,8 @@ def train(
     start_from : Start, optional
         An exported generator that this one begins as; the discriminator begins anew. A
         resumed run reads it no more.
+    restyler : Start, optional
+        Where what `config.augment` names was put; by default what it names is a folder.
 
     Raises
     ------
@@ -101,8 +110,8 @@ def train(
     ExportError
         When `start_from` holds no generator, a damaged one, or another one.
     DataError
-        When the pairs are not what `spec` says, or too few, or `groups` are not one for each;
-        before anything starts.
+        When the pairs are not what `spec` says, or too few, or `groups` or `sides` are not one for
+        each, or a side has no image; before anything starts.
     CheckpointError
         When `folder` holds another run, or none that can be read.
     TrainingError
@@ -110,7 +119,9 @@ def train(
         (see `models.health`; the last healthy state is kept).
     """
     with ranks(config.device) as here, _own_random_numbers(config.seed):
-        weights = _weights(config, groups, len(train_pairs))
+        count = len(train_pairs)
+        apart = _apart(config, groups, sides, count)
+        weights = None if apart else _weights(config, groups, count)
         run = Run(
             config,
             here,
@@ -122,6 +133,8 @@ def train(
             listener or Silent(),
             weights,
             start_from,
+            apart,
+            restyler,
         )
         run.start(resume)
         run.go(stop or (lambda: False))
@@ -142,7 +155,7 @@ def train(
 def _weights(
     config: TrainConfig, groups: Sequence[str | None] | None, pairs: int
 ) -> npt.NDArray[np.float64] | None:
-    """How often to show each training pair; None for all alike."""
+    """How often to show each training pair, or image of a side; None for all alike."""
     if config.balance == 0:
         return None
     if groups is None:
@@ -151,13 +164,51 @@ def _weights(
             "give `groups`, or set balance to 0",
             balance=config.balance,
         )
-    if len(groups) != pairs:
+    _check_one_each("categories", groups, pairs)
+    return balanced_weights(groups, config.balance)
+
+
+def _check_one_each(what: str, values: Sequence[str | None] | None, pairs: int) -> None:
+    if values is not None and len(values) != pairs:
         raise DataError(
-            f"there are {len(groups)} categories for {pairs} training pairs",
-            groups=len(groups),
+            f"there are {len(values)} {what} for {pairs} training pairs",
+            got=len(values),
             pairs=pairs,
         )
-    return balanced_weights(groups, config.balance)
+
+
+def _apart(
+    config: TrainConfig,
+    groups: Sequence[str | None] | None,
+    sides: Sequence[str | None] | None,
+    count: int,
+) -> tuple[Side, Side] | None:
+    """LR and HR images of a task that shows them without their partners."""
+    _check_one_each("sides", sides, count)
+    alone = 0 if sides is None else sum(side is not None for side in sides)
+    if alone and config.task != "unpaired":
+        raise DataError(
+            f"{alone} of {count} training pairs have no partner, which only the task unpaired can "
+            "be trained on",
+            alone=alone,
+        )
+    if config.task not in APART:
+        return None
+    _check_one_each("categories", groups, count)
+    lr, hr = (_side(config, groups, places_of(side, sides, count), side) for side in ("lr", "hr"))
+    return lr, hr
+
+
+def _side(
+    config: TrainConfig,
+    groups: Sequence[str | None] | None,
+    places: npt.NDArray[np.int64],
+    side: str,
+) -> Side:
+    if not len(places):
+        raise DataError(f"there are no {side.upper()} images to train on", side=side)
+    of_side = None if groups is None else [groups[int(place)] for place in places]
+    return Side(places=places, weights=_weights(config, of_side, len(places)))
 
 
 @contextmanager

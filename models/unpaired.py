@@ -16,6 +16,7 @@ from models.content_losses import lattice
 from models.cycle_losses import distance, whole_cells
 from models.data import PairSpec
 from models.degrader import Degrader
+from models.degrading import BothWays, Degrading
 from models.discriminators.base import Discriminator
 from models.distributed import Ranks
 from models.ema import EMA
@@ -38,8 +39,8 @@ class UnpairedLearner:
     2017. Each generator is to deceive its discriminator; to go there and back is to come to where
     one began; and what is of the other side already is to stay what it is. On two grids that last
     one means: an HR image, averaged to LR pixels, is drawn as itself, and an LR image, upsampled
-    by bicubic, is seen as itself. The content phase is that alone; its first half is training on
-    HR images and their means, and `losses` says how it is measured.
+    by bicubic, is seen as itself, as far as `identity_lr` asks for it. The content phase is that
+    alone: training on HR images and their means, measured as `losses` says.
 
     Parameters
     ----------
@@ -90,10 +91,12 @@ class UnpairedLearner:
         """Scales that the generator can work at while it grows up."""
         return self.generator.levels
 
-    def product(self, spec: PairSpec) -> Upsampling:
-        """The averaged generator."""
-        return Upsampling(
-            self.ema.network, self._config.generator, spec, self._ranks.device, self._dtype
+    def product(self, spec: PairSpec) -> BothWays:
+        """The averaged generator, and beside it the averaged degrader."""
+        config, device = self._config, self._ranks.device
+        return BothWays(
+            Upsampling(self.ema.network, config.generator, spec, device, self._dtype),
+            Degrading(self.degrader_ema.network, config.cycle, spec, device),
         )
 
     @property
@@ -189,14 +192,15 @@ class UnpairedLearner:
         mean = avg_pool2d(hr, self.generator.scale)
         with self._autocast():
             sr, lr = self._player.wrapped(mean, up)
-        return self._identity_losses(batch, mean, sr, lr)
+        return self._identity_losses(batch, mean, sr, lr, weight=1.0)
 
     def _identity_losses(
-        self, batch: Tensors, mean: Tensor, sr: Tensor, lr: Tensor
+        self, batch: Tensors, mean: Tensor, sr: Tensor, lr: Tensor, weight: float
     ) -> tuple[Tensor, Metrics]:
         loss, metrics = self._content.loss(sr, batch.hr, batch.valid, mean)
         of_lr = distance(lr, batch.lr, _lr_valid(batch), self.generator.standardise.spread)
-        return loss + of_lr, {**metrics, "loss_identity_lr": of_lr.detach()}
+        both = weight * loss + self._config.cycle.identity_lr * of_lr
+        return both, {**metrics, "loss_identity_lr": of_lr.detach()}
 
     def _both_losses(self, batch: Tensors, weight: float) -> tuple[Tensor, Metrics]:
         config, spread = self._config.cycle, self.generator.standardise.spread
@@ -205,16 +209,14 @@ class UnpairedLearner:
         with self._autocast():
             out = self._player.wrapped(mean, up, batch.lr, hr)
         sr_same, lr_same, drawn, seen, lr_again, hr_again = out
-        identity, metrics = self._identity_losses(batch, mean, sr_same, lr_same)
+        identity, metrics = self._identity_losses(
+            batch, mean, sr_same, lr_same, weight=config.identity
+        )
         fine = self._fine.answer(self._fine_shown(drawn, batch)).adversarial
         coarse = self._coarse.answer(self._coarse_shown(seen, batch)).adversarial
         cycle_lr = distance(lr_again, batch.lr, _lr_valid(batch), spread)
         cycle_hr = distance(hr_again, batch.hr, batch.valid, spread)
-        loss = (
-            config.identity * identity
-            + weight * (fine + coarse)
-            + config.cycle * (cycle_lr + cycle_hr)
-        )
+        loss = identity + weight * (fine + coarse) + config.cycle * (cycle_lr + cycle_hr)
         if self._config.losses.lattice:
             # The one pair at hand: an HR image, and what the degrader sees of it.
             pattern = (lattice(hr_again, batch.hr, batch.valid, seen.detach()) / spread).sum()
@@ -240,8 +242,7 @@ class UnpairedLearner:
 
     def _coarse_shown(self, seen: Tensor, batch: Tensors) -> Shown:
         valid = _lr_valid(batch) * whole_cells(batch.valid, self.generator.scale)
-        shift = tuple(step % batch.lr.shape[-1] for step in batch.shift)
-        real, drawn = (torch.roll(x * valid, shift, dims=(2, 3)) for x in (batch.lr, seen))
+        real, drawn = (batch.lr_for_discriminator(x, valid) for x in (batch.lr, seen))
         return Shown(real, drawn)
 
     def _autocast(self) -> torch.autocast:

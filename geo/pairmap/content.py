@@ -17,6 +17,7 @@ from pyproj import Transformer
 
 from geo.catalog.scene import Scene
 from geo.match import Candidate
+from geo.pairstore.rows import scene_ids
 
 ACCEPTED, PLANNED = "accepted", "planned"
 MOST_CHIPS = 50_000
@@ -52,12 +53,13 @@ class Outline:
 
 @dataclass(kw_only=True)
 class PairEntry:
-    """A scene pair on the map.
+    """A scene pair on the map, or a scene that is cut alone.
 
     Parameters
     ----------
     satellite, aerial : str
-    gap_days : float
+        One of them is empty for a scene alone.
+    gap_days : float or None
     times : tuple of datetime
         Satellite, aerial.
     ground : shapely geometry
@@ -75,7 +77,7 @@ class PairEntry:
 
     satellite: str
     aerial: str
-    gap_days: float
+    gap_days: float | None
     times: tuple[datetime, datetime]
     ground: shapely.Geometry
     state: str = PLANNED
@@ -150,6 +152,8 @@ class PairMap:
         ``value``, ``limit``, ``detail``.
     totals : dict of str to int
         ``chips``, ``outlines`` and ``refusals`` before anything was left out.
+    alone : bool
+        Scenes are cut alone: what is kept are chips, not pairs.
     """
 
     title: str
@@ -158,6 +162,7 @@ class PairMap:
     chips: Chips
     refusals: Sequence[Mapping[str, Any]]
     totals: Mapping[str, int]
+    alone: bool = False
 
 
 def map_of_rows(
@@ -165,6 +170,7 @@ def map_of_rows(
     scenes: Mapping[str, Sequence[Scene]],
     candidates: Sequence[Candidate],
     rows: pa.Table,
+    alone: Sequence[PairEntry] = (),
 ) -> PairMap:
     """Map of what a store says about scene pairs.
 
@@ -177,8 +183,10 @@ def map_of_rows(
         The scene pairs to show; rows about others are left out.
     rows : pyarrow table
         Rows of the store of all kinds, with `COLUMNS`.
+    alone : sequence of PairEntry
+        Scenes that were cut alone, instead of candidates; see `lone_entry`.
     """
-    entries = _entries(candidates)
+    entries = [*alone] or _entries(candidates)
     places = {(e.satellite, e.aerial): i for i, e in enumerate(entries)}
     whole = rows.filter(pc.is_null(rows["row"]))
     refusals = []
@@ -196,7 +204,7 @@ def map_of_rows(
             _decide(entries[index], row)
     refused = [r for r in refusals if r["reason"] is not None]
     chips = _chips_of(rows.filter(pc.is_valid(rows["row"])), entries, places)
-    return _bounded(title, scenes, entries, chips, refused)
+    return _bounded(title, scenes, entries, chips, refused, alone=bool(alone))
 
 
 def map_of_plan(
@@ -205,15 +213,16 @@ def map_of_plan(
     candidates: Sequence[Candidate],
     corners: Sequence[_Floats],
     refusals: Sequence[Mapping[str, Any]] = (),
+    alone: Sequence[PairEntry] = (),
 ) -> PairMap:
-    """Map of what would be paired.
+    """Map of what would be paired, or cut alone.
 
     Parameters
     ----------
     corners : sequence of array [n, 4, 2]
-        Chips of each candidate, lon/lat.
+        Chips of each candidate, or scene alone, lon/lat.
     """
-    entries = _entries(candidates)
+    entries = [*alone] or _entries(candidates)
     for entry, some in zip(entries, corners, strict=True):
         entry.chips[PLANNED] = len(some)
     every = np.concatenate([*corners, np.empty((0, 4, 2))])
@@ -234,7 +243,19 @@ def map_of_plan(
         shift_yx=np.full((len(every), 2), np.nan),
         stride=stride,
     )
-    return _bounded(title, scenes, entries, chips, refusals)
+    return _bounded(title, scenes, entries, chips, refusals, alone=bool(alone))
+
+
+def lone_entry(scene: Scene, side: str, ground: shapely.Geometry) -> PairEntry:
+    """Entry of a scene that is cut alone; its side is ``lr`` or ``hr``."""
+    satellite, aerial = scene_ids(side, scene.id)
+    return PairEntry(
+        satellite=satellite,
+        aerial=aerial,
+        gap_days=None,
+        times=(scene.time, scene.time),
+        ground=ground,
+    )
 
 
 def _entries(candidates: Sequence[Candidate]) -> list[PairEntry]:
@@ -354,6 +375,8 @@ def _bounded(
     entries: Sequence[PairEntry],
     chips: Chips,
     refusals: Sequence[Mapping[str, Any]],
+    *,
+    alone: bool,
 ) -> PairMap:
     """Leave out what nobody could look at; those that take part come first."""
     outlines = []
@@ -375,4 +398,5 @@ def _bounded(
             "outlines": sum(len(s) for s in scenes.values()),
             "refusals": len(refusals),
         },
+        alone=alone,
     )

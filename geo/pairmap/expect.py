@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geo.chips import Cell, Lattice
 from geo.decisions import PairingRules
+from geo.lone_scene import LoneScene
 from geo.match import Candidate
 from geo.pairing import cells_of, inspect_pair, lattice_of, project_lonlat
 from geo.pairmap.content import corners_lonlat
@@ -43,6 +44,31 @@ class Expectation:
     write_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoneExpectation:
+    """What to expect of a scene that is cut alone; see `Expectation`."""
+
+    cells: tuple[Cell, ...]
+    corners: npt.NDArray[np.float64]
+    read_bytes: int
+    write_bytes: int
+
+
+def expect_alone(lone: LoneScene, rules: PairingRules) -> LoneExpectation:
+    """Look at what the headers of a scene's files tell."""
+    cells = lone.cells(rules.lr_size)
+    height, width = (span.stop - span.start for span in lone.area)
+    finer = 1 if lone.satellite else rules.scale**2
+    item = np.dtype(lone.dtype).itemsize
+    side = len(rules.bands) * rules.lr_size**2 * item
+    return LoneExpectation(
+        cells=tuple(cells),
+        corners=_corners_of(cells, lone.lattice(rules.lr_size), lone.geobox),
+        read_bytes=len(rules.bands) * height * width * finer * item,
+        write_bytes=len(cells) * side * finer,
+    )
+
+
 def expect_pair(candidate: Candidate, rules: PairingRules) -> Expectation:
     """Look at the headers of a candidate's files.
 
@@ -52,7 +78,7 @@ def expect_pair(candidate: Candidate, rules: PairingRules) -> Expectation:
         If the two cannot be joined, with the reason in ``facts["cause"]``.
     """
     pair = inspect_pair(candidate, rules)
-    lattice = lattice_of(pair, rules)
+    lattice = lattice_of(pair.geobox, rules.lr_size)
     cells = cells_of(pair, rules)
     aerial = inspect_raster(pair.aerial[0].href)
     height, width = (span.stop - span.start for span in pair.area)

@@ -23,7 +23,7 @@
     const x = Math.min(1, Math.max(0, t)) * (VIRIDIS.length - 1), i = Math.min(VIRIDIS.length - 2, Math.floor(x));
     return `rgb(${VIRIDIS[i].map((v, k) => Math.round(v + (VIRIDIS[i + 1][k] - v) * (x - i))).join(",")})`;
   };
-  const shownGaps = [...new Set(chips.pair)].map((p) => gaps[p]);
+  const shownGaps = [...new Set(chips.pair)].map((p) => gaps[p]).filter((gap) => gap !== null);
   const gapLow = Math.min(...shownGaps), gapHigh = Math.max(...shownGaps);
   const gapColour = (gap) => ramp(1 - (gap - gapLow) / Math.max(gapHigh - gapLow, 1e-9));
 
@@ -31,11 +31,11 @@
     $("title").textContent = data.title;
     const planned = names.some((n) => n.name === "planned");
     const good = sum(pairs.map(keptOf)), all = sum(pairs.flatMap((p) => Object.values(p.chips)));
-    const used = pairs.filter((p) => keptOf(p)).map((p) => p.gap).sort((a, b) => a - b);
+    const used = pairs.filter((p) => keptOf(p) && p.gap !== null).map((p) => p.gap).sort((a, b) => a - b);
     const refused = pairs.filter((p) => p.state === "refused").length;
     const cards = [
-      ["Scene pairs", String(totals.pairs), refused ? `${refused} refused` : "none refused"],
-      [planned ? "Chips to look at" : "Pairs kept", String(good), planned ? "at most" : `${all - good} chips refused`],
+      [data.alone ? "Scenes cut" : "Scene pairs", String(totals.pairs), refused ? `${refused} refused` : "none refused"],
+      [planned ? "Chips to look at" : data.alone ? "Chips kept" : "Pairs kept", String(good), planned ? "at most" : `${all - good} chips refused`],
       ["Gap", used.length ? days(used[Math.floor(used.length / 2)]) : "–",
         used.length ? `median of scene pairs; ${number(used[0], 1)} to ${number(used[used.length - 1], 1)}` : "nothing paired"],
       ["Longest shift", arrows.length ? `${number(longest)} px` : "–", "satellite pixels"],
@@ -174,9 +174,10 @@
     if (i < 0) { tip.style.display = "none"; return; }
     const p = pairs[chips.pair[i]], name = names[chips.code[i]], limit = chips.limit[i];
     const why = chips.value[i] === null ? "" : ` ${chips.value[i]}${limit === null ? "" : ` against ${limit}`}`;
-    const lines = [name.kept ? name.name : `refused: ${name.name}${why}`, `gap ${days(gaps[chips.pair[i]])}`];
+    const lines = [name.kept ? name.name : `refused: ${name.name}${why}`, ...(data.alone ? [] : [`gap ${days(gaps[chips.pair[i]])}`])];
     if (p) {
-      lines.push(`satellite ${p.satellite}, ${p.days[0]}`, `aerial ${p.aerial}, ${p.days[1]}`);
+      if (p.satellite) lines.push(`satellite ${p.satellite}, ${p.days[0]}`);
+      if (p.aerial) lines.push(`aerial ${p.aerial}, ${p.days[1]}`);
       if (p.shift) lines.push(`shift ${number(p.shift[0], 2, true)}, ${number(p.shift[1], 2, true)} px, reliability ${number(p.reliability)}`);
     }
     tip.textContent = lines.join("\n");
@@ -229,7 +230,7 @@
 
   function controls() {
     $("pair").append(make("option", "all scene pairs", { value: "-1" }));
-    pairs.forEach((p, i) => { if (Object.keys(p.chips).length || p.state === "paired") $("pair").append(make("option", `${p.days[0]} ${p.satellite} + ${p.aerial}`, { value: String(i) })); });
+    pairs.forEach((p, i) => { if (Object.keys(p.chips).length || p.state === "paired") $("pair").append(make("option", `${p.days[0]} ${[p.satellite, p.aerial].filter(Boolean).join(" + ")}`, { value: String(i) })); });
     $("pair").addEventListener("change", () => choose(Number($("pair").value)));
     for (const id of ["colour", "refused", "satellite", "aerial", "shifts"]) $(id).addEventListener("change", draw);
     $("closer").addEventListener("click", () => magnify(1.5));
@@ -271,14 +272,14 @@
     return body;
   }
   function tables() {
-    const body = head($("pairs"), [["satellite", "text"], ["aerial", "text"], ["gap, days"], ["shift, px (down, right)"], ["shift, m"], ["reliability"], ["pairs"], ["refused", "text"]]);
+    const body = head($("pairs"), [["satellite", "text"], ["aerial", "text"], ["gap, days"], ["shift, px (down, right)"], ["shift, m"], ["reliability"], [data.alone ? "chips" : "pairs"], ["refused", "text"]]);
     pairs.forEach((p, i) => {
       const line = make("tr", undefined, { "data-pair": String(i) }), cell = make("td", undefined, { class: "text" });
-      const button = make("button", p.satellite, { type: "button", "aria-label": `Show ${p.satellite} on the map` });
+      const button = make("button", p.satellite || "–", { type: "button", "aria-label": `Show ${p.satellite || p.aerial} on the map` });
       button.addEventListener("click", () => choose(only === i ? -1 : i));
       cell.append(button);
       const metres = p.shift && p.metres ? p.shift.map((v) => number(v * p.metres, 1, true)).join(" ") : "";
-      line.append(cell, make("td", p.aerial, { class: "text" }), make("td", number(p.gap, 1)),
+      line.append(cell, make("td", p.aerial, { class: "text" }), make("td", p.gap === null ? "" : number(p.gap, 1)),
         make("td", p.shift ? p.shift.map((v) => number(v, 2, true)).join(" ") : ""), make("td", metres),
         make("td", p.reliability === null ? "" : number(p.reliability)), make("td", String(keptOf(p))),
         make("td", p.state === "refused" ? [`all: ${p.reason}`, p.detail].filter(Boolean).join("; ") : refusedOf(p), { class: "text wide" }));

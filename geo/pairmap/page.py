@@ -61,6 +61,7 @@ def _data(content: PairMap) -> dict[str, Any]:
         "outlines": [_outline(o, view, unit) for o in content.outlines],
         "names": [{"name": n, "colour": colours[n], "kept": is_kept(n)} for n in names],
         "pairs": [_pair(entry) for entry in content.pairs[:_LISTED]],
+        "alone": content.alone,
         "gaps": [_short(entry.gap_days) for entry in content.pairs],
         "chips": _chips(content.chips, corners, unit),
         "arrows": [

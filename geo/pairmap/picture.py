@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from geo.pairmap.colours import AERIAL, SATELLITE, colours_of, is_kept
 from geo.pairmap.content import ACCEPTED, PairMap
-from geo.pairmap.table import HEAD, table_of
+from geo.pairmap.table import head_of, table_of
 from geo.pairmap.view import Arrow, View, arrows_of, view_of
 
 _WIDTH, _MIN_HEIGHT, _MAX_HEIGHT = 1400, 460, 1000
@@ -31,7 +31,7 @@ def draw_png(content: PairMap) -> bytes:
     canvas.draw_map()
     map_image = canvas.image.resize(canvas.size, Image.Resampling.LANCZOS)
     legend = list(_legend(content, canvas))
-    lines = [HEAD, *table_of(content, most=_LISTED)]
+    lines = [head_of(content), *table_of(content, most=_LISTED)]
     head, row = 58, 24
     legend_rows = -(-len(legend) // 4)
     height = head + canvas.size[1] + 20 + legend_rows * row + 24 + len(lines) * row + 20
@@ -195,7 +195,7 @@ def _legend(content: PairMap, canvas: _Canvas) -> Iterator[tuple[str, str, str]]
     yield "dashed", AERIAL, "aerial footprint"
     if canvas.longest_px > 0:
         yield "arrow", "#000000", f"shift, the longest {canvas.longest_px:.2f} px"
-    gaps = sorted(e.gap_days for e in content.pairs if e.chips[ACCEPTED])
+    gaps = sorted(e.gap_days for e in content.pairs if e.chips[ACCEPTED] and e.gap_days is not None)
     if gaps:
         yield "none", _INK, f"gap {gaps[0]:.1f} to {gaps[-1]:.1f} days"
     if content.chips.stride > 1:

@@ -10,6 +10,11 @@ from geo.pairmap.content import ACCEPTED, PLANNED, PairEntry, PairMap
 HEAD = ("satellite", "aerial", "gap, days", "shift, px", "reliability", "pairs", "refused")
 
 
+def head_of(content: PairMap) -> tuple[str, ...]:
+    """Names of the columns."""
+    return tuple("chips" if name == "pairs" and content.alone else name for name in HEAD)
+
+
 def table_of(content: PairMap, *, most: int = 60) -> list[tuple[str, ...]]:
     """Lines of the table without its head; the last one holds the totals."""
     lines = [line_of(entry) for entry in content.pairs[:most]]
@@ -21,8 +26,9 @@ def table_of(content: PairMap, *, most: int = 60) -> list[tuple[str, ...]]:
     refused = Counter(e.reason for e in content.pairs if e.state == "refused" and e.reason)
     paired = sum(e.state == "paired" for e in content.pairs)
     planned = sum(e.state == PLANNED for e in content.pairs)
-    told = f"{paired} scene pairs" if paired or not planned else f"{planned} planned"
-    more = f"{sum(refused.values())} scene pairs ({_say(refused)})" if refused else ""
+    unit = "scenes" if content.alone else "scene pairs"
+    told = f"{paired} {unit}" if paired or not planned else f"{planned} planned"
+    more = f"{sum(refused.values())} {unit} ({_say(refused)})" if refused else ""
     chips = _say_refused(total)
     lines.append(
         (
@@ -45,7 +51,7 @@ def line_of(entry: PairEntry) -> tuple[str, ...]:
     return (
         entry.satellite,
         entry.aerial,
-        f"{entry.gap_days:.1f}",
+        "" if entry.gap_days is None else f"{entry.gap_days:.1f}",
         shift,
         reliability,
         str(entry.chips[ACCEPTED] or entry.chips[PLANNED]),
@@ -71,10 +77,10 @@ def _say(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {name}" for name, n in sorted(counts.items()) if n)
 
 
-def as_text(lines: Sequence[Sequence[str]]) -> list[str]:
+def as_text(lines: Sequence[Sequence[str]], head: Sequence[str] = HEAD) -> list[str]:
     """Lines of a table with columns under each other, for a terminal."""
-    every = [HEAD, *lines]
-    widths = [min(36, max(len(line[i]) for line in every)) for i in range(len(HEAD) - 1)]
+    every = [head, *lines]
+    widths = [min(36, max(len(line[i]) for line in every)) for i in range(len(head) - 1)]
     return [
         "  ".join(
             [_cut(cell, width).ljust(width) for cell, width in zip(line, widths, strict=False)]
@@ -88,9 +94,9 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def as_markdown(lines: Sequence[Sequence[str]]) -> str:
+def as_markdown(lines: Sequence[Sequence[str]], head: Sequence[str] = HEAD) -> str:
     """The same as markdown; what catalogues say is text and stays text."""
-    rows = [HEAD, ["---"] * len(HEAD), *lines]
+    rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows)
 
 

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
 from geo.errors import StoreError
-from geo.pairstore.index import INDEX
+from geo.pairstore.index import INDEX, among
 from geo.pairstore.parts import LASTING, PARTS, read_pairs, write_part
 from geo.pairstore.place import Entry
-from geo.pairstore.rows import PairData, hash_pixels
+from geo.pairstore.rows import WITH_PIXELS, PairData, hash_pixels
 from geo.pairstore.store import PairStore
 
 _BYTES_A_PART = 256 << 20  # of pixels as they are in memory
@@ -58,7 +58,7 @@ def pairs_a_part(store: PairStore) -> int:
 def compact_store(
     store: PairStore, message: str, *, progress: Progress | None = None
 ) -> Compaction:
-    """Join small parts into large ones, and small files of the index too.
+    """Join small parts, of pairs and of chips alone, into large ones; files of the index too.
 
     Pairs are checked against their hashes on the way. Each new part is committed by itself, so a
     process that is killed has lost nothing but the part it was at. Pairs keep identity, row and
@@ -71,7 +71,7 @@ def compact_store(
         If a pair is damaged; verify says which are.
     """
     columns = ("bucket", "satellite_time", "part", "part_index", "pixels_sha256", "valid_fraction")
-    rows = store.rows(kind="pair", columns=columns).to_pylist()
+    rows = store.rows(where=among("kind", WITH_PIXELS), columns=columns).to_pylist()
     full = pairs_a_part(store)
     sizes = Counter(row["part"] for row in rows)
     small = [row for row in rows if sizes[row["part"]] < _SMALL * full]
@@ -86,7 +86,7 @@ def compact_store(
     else:
         small = []
     _compact_index(store)
-    after = store.rows(kind="pair", columns=["part"])["part"].unique()
+    after = store.rows(where=among("kind", WITH_PIXELS), columns=["part"])["part"].unique()
     return Compaction(
         version=store.version,
         parts_before=len(sizes),

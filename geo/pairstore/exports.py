@@ -33,7 +33,7 @@ def export_png(
 ) -> int:
     """Write a strip of LR, bicubic and HR for each pair, named by where it lies."""
     _make(folder)
-    columns = ("split", "row", "col", "satellite_id", "aerial_id")
+    columns = ("split", "row", "col", "satellite_id", "aerial_id", "derived")
     rows = store.rows(kind="pair", version=version, columns=columns).to_pylist()
     reader = store.reader(version=version)
     for start in range(0, len(rows), _AT_ONCE):
@@ -41,7 +41,8 @@ def export_png(
         for row, pair in zip(batch, reader.read(range(start, start + len(batch))), strict=True):
             place = f"{row['split']}_{row['row']}_{row['col']}"
             # Ids are strangers' text: they may try to lead out of the folder.
-            scenes = f"{safe_name(row['satellite_id'])}_{safe_name(row['aerial_id'])}"
+            satellite = safe_name(row["derived"] or row["satellite_id"])
+            scenes = f"{satellite}_{safe_name(row['aerial_id'])}"
             file = folder / f"{place}_{scenes}.png"
             file.write_bytes(pair_strip(pair.lr, pair.hr, pair.valid, bands=store.config.bands))
         if progress is not None:

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from geo.errors import StoreError
@@ -108,7 +109,10 @@ class PairIndex:
         # and aborts one short process in twenty as it ends, after its work is done
         # (delta-io/delta-rs#2184, apache/arrow#34314).
         names = ", ".join(f'"{name}"' for name in columns)
-        query = f"SELECT {names} FROM rows" + (f" WHERE {where}" if where else "")
+        # Stores that are older than a column have nothing to say in it.
+        new = "".join(f', CAST(NULL AS VARCHAR) AS "{f.name}"' for f in _fields_lacking(table))
+        query = f"SELECT {names} FROM (SELECT *{new} FROM rows)"
+        query += f" WHERE {where}" if where else ""
         try:
             result = QueryBuilder().register("rows", table).execute(query)
             return pa.table(result).cast(pa.schema([SCHEMA.field(name) for name in columns]))
@@ -128,7 +132,8 @@ class PairIndex:
         rows : sequence of Row
             New ones are added, those with another decision or other settings replaced.
         forget : sequence of Row
-            With identity, kind, settings_digest, satellite_id and aerial_id: those to remove.
+            With identity, kind, settings_digest, satellite_id, aerial_id and side: those to
+            remove.
 
         Returns
         -------
@@ -149,6 +154,7 @@ class PairIndex:
             if not new.num_rows and not gone.num_rows:
                 return int(table.version()), 0
             try:
+                self._add_columns(table)
                 return self._merge(table, pa.concat_tables([new, gone]), message)
             except CommitFailedError:  # another writer was faster: look again, then try again
                 time.sleep(random.uniform(0.05, 0.2) * 1.4 ** min(attempt, 8))
@@ -168,6 +174,12 @@ class PairIndex:
         here = dict(zip(known["identity"].to_pylist(), _decisions(known), strict=True))
         there = zip(rows["identity"].to_pylist(), _decisions(rows), strict=True)
         return rows.filter(pa.array([here.get(identity) != d for identity, d in there], pa.bool_()))
+
+    def _add_columns(self, table: DeltaTable) -> None:
+        """Give a table that is older than a column that column, empty; once in its life."""
+        if lacking := _fields_lacking(table):
+            schema = DeltaSchema.from_arrow(pa.schema(lacking))
+            table.alter.add_columns(schema.fields)
 
     def _merge(self, table: DeltaTable, rows: pa.Table, message: str) -> tuple[int, int]:
         buckets = among("old.bucket", rows["bucket"].unique().to_pylist())
@@ -263,6 +275,11 @@ class PairIndex:
                 )
             )
         return commits
+
+
+def _fields_lacking(table: DeltaTable) -> list[pa.Field]:
+    there = {field.name for field in table.schema().fields}
+    return [field for field in SCHEMA if field.name not in there]
 
 
 def _decisions(rows: pa.Table) -> list[tuple[str, str]]:

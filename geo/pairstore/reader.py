@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from geo.pairstore.index import only
+from geo.pairstore.index import among, only
 from geo.pairstore.parts import Triple, read_pairs
-from geo.pairstore.rows import digest_rows
+from geo.pairstore.rows import WITH_PIXELS, digest_rows
 
 if TYPE_CHECKING:
     from geo.pairstore.store import PairStore
@@ -42,10 +42,14 @@ class PairReader:
         None for all.
     categories : tuple of str or None
         None for all, those without a category included.
+    chips : bool
+        Chips without partners as well, each with zeros for the image that it has not.
+    derived : bool
+        Pairs whose LR image is derived as well.
 
     Notes
     -----
-    It travels to another process as these four, not with its rows: they are read again there.
+    It travels to another process as these six, not with its rows: they are read again there.
     A store on a local disk may be read in forked processes as well.
     """
 
@@ -53,6 +57,8 @@ class PairReader:
     version: int
     split: str | None = None
     categories: tuple[str, ...] | None = None
+    chips: bool = False
+    derived: bool = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (
@@ -61,14 +67,28 @@ class PairReader:
             self.version,
             self.split,
             self.categories,
+            self.chips,
+            self.derived,
         )
 
     @cached_property
     def rows(self) -> pa.Table:
         """Identity, place, category and hash of the pairs, in the order of their indices."""
-        columns = ("part", "part_index", "category", "valid_fraction", "row_sha256")
+        columns = (
+            "part",
+            "part_index",
+            "category",
+            "valid_fraction",
+            "row_sha256",
+            "side",
+            "derived",
+        )
         table = self.store.rows(
-            kind="pair", split=self.split, version=self.version, columns=columns
+            split=self.split,
+            version=self.version,
+            columns=columns,
+            where=among("kind", WITH_PIXELS if self.chips else ("pair",))
+            + ("" if self.derived else " AND derived IS NULL"),
         )
         if self.categories is not None:
             table = table.filter(pc.is_in(table["category"], pa.array(self.categories)))
@@ -173,6 +193,15 @@ class PairReader:
         return list(self.rows["category"].to_pylist())
 
     @property
+    def sides(self) -> list[str | None]:
+        """The one true image that each has: ``lr`` or ``hr``; None for a pair.
+
+        Of a pair whose LR image is derived that is the HR one.
+        """
+        rows = zip(self.rows["side"].to_pylist(), self.rows["derived"].to_pylist(), strict=True)
+        return ["hr" if derived else side for side, derived in rows]
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Names of the channels."""
         return self.store.config.bands
@@ -199,5 +228,14 @@ def _reopen(
     version: int,
     split: str | None,
     categories: tuple[str, ...] | None,
+    chips: bool,
+    derived: bool,
 ) -> PairReader:
-    return PairReader(store=kind.open(url), version=version, split=split, categories=categories)
+    return PairReader(
+        store=kind.open(url),
+        version=version,
+        split=split,
+        categories=categories,
+        chips=chips,
+        derived=derived,
+    )

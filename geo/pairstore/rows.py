@@ -1,14 +1,19 @@
-"""Rows of the pair store's index: pairs, refusals, and scene pairs that are done.
+"""Rows of the pair store's index: pairs, chips alone, refusals, and scenes that are done.
 
 Schema (version 3); every row has an `identity`, and a store holds one row for each:
 
 ``pair``
     A chip that is in the store. Identity: satellite item, aerial item, CRS, lattice cell, scale.
+    With `derived` its LR image was made of its HR image, by what that names, and its split is
+    ``train`` for ever. Its identity is that of the aerial item and the cell alone.
+``chip``
+    An image without a partner, of one `side`: ``lr`` or ``hr``. The pixels of the other side are
+    zeros. Identity: side, item, CRS, lattice cell, scale.
 ``rejection``
     A chip, a scene pair or a scene that was refused, with reason, value and limit. A refused
     chip has the identity that the pair would have had, so a later acceptance replaces it.
 ``scenes``
-    A scene pair all of whose chips are committed.
+    A scene pair all of whose chips are committed; with `side`, a scene that was cut alone.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from geo.errors import StoreError
 SCHEMA = pa.schema(
     [
         pa.field("identity", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),  # pair, rejection, scenes
+        pa.field("kind", pa.string(), nullable=False),  # pair, chip, rejection, scenes
         pa.field("settings_digest", pa.string(), nullable=False),
         pa.field("satellite_id", pa.string()),
         pa.field("aerial_id", pa.string()),
@@ -79,6 +84,8 @@ SCHEMA = pa.schema(
         pa.field("part", pa.string()),  # folder under parts/
         pa.field("part_index", pa.int64()),
         pa.field("pixels_sha256", pa.string()),
+        pa.field("side", pa.string()),  # lr, hr: of what comes of one scene alone
+        pa.field("derived", pa.string()),  # what made the LR image of a pair, if no satellite did
         pa.field("ingested_by", pa.string()),  # name of the flow run
         pa.field("row_sha256", pa.string()),  # of what the row says; the store fills it in
         pa.field("bucket", pa.string(), nullable=False),  # partition; the store fills it in
@@ -92,6 +99,7 @@ BOOKKEEPING = frozenset(
         *("row_sha256", "bucket"),
     }
 )
+BUCKETED_BY = ("satellite_id", "aerial_id", "side", "derived")
 _BUCKETS = 64
 
 
@@ -149,12 +157,14 @@ class Row(TypedDict, total=False):
     part: str
     part_index: int
     pixels_sha256: str
+    side: str | None
+    derived: str | None
     ingested_by: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairData:
-    """A pair on its way into the store: its row and its pixels.
+    """A pair, or a chip alone, on its way into the store: its row and its pixels.
 
     Parameters
     ----------
@@ -163,7 +173,7 @@ class PairData:
     lr : array, [C, h, w]
     hr : array, [C, H, W]
     valid : array of bool, [H, W]
-        True where both images are good.
+        True where both images are good; of a chip alone, where its own image is.
     """
 
     row: Row
@@ -172,9 +182,11 @@ class PairData:
     valid: npt.NDArray[np.bool_]
 
 
-KINDS = ("pair", "rejection", "scenes")
+KINDS = ("pair", "chip", "rejection", "scenes")
+WITH_PIXELS = ("pair", "chip")
+SIDES = ("lr", "hr")
 _ALWAYS = ("identity", "kind", "settings_digest")
-_OF_A_PAIR = ("part", "part_index", "pixels_sha256")
+_OF_PIXELS = ("part", "part_index", "pixels_sha256")
 
 
 def check_row(row: Row) -> None:
@@ -183,17 +195,31 @@ def check_row(row: Row) -> None:
     Raises
     ------
     StoreError
-        If a field is unknown, a field that the kind needs is missing, or the kind is unknown.
+        If a field is unknown, a field that the kind needs is missing, or the kind is unknown; if a
+        pair is of one side alone, or a derived one is held out.
     """
     told = {key for key, value in row.items() if value is not None}
     kind = row.get("kind")
-    needed = {*_ALWAYS, *(_OF_A_PAIR if kind == "pair" else ())}
+    needed = {*_ALWAYS, *(_OF_PIXELS if kind in WITH_PIXELS else ())}
+    if kind == "chip":
+        needed |= {"side", "split"}
     if unknown := sorted(told - set(SCHEMA.names)):
         raise StoreError(f"a row has unknown fields: {', '.join(unknown)}")
     if missing := sorted(needed - told):
         raise StoreError(f"a row of kind {kind!r} lacks {', '.join(missing)}")
     if kind not in KINDS:
         raise StoreError(f"a row is of kind {kind!r}; wanted one of {', '.join(KINDS)}")
+    side, derived, split = (row.get(name) for name in ("side", "derived", "split"))
+    if side is not None and (side not in SIDES or kind == "pair"):
+        raise StoreError(
+            f"a row of kind {kind!r} has side {side!r}; wanted {' or '.join(SIDES)}, and none of a "
+            "pair"
+        )
+    if derived is not None and (kind, split) != ("pair", "train"):
+        raise StoreError(
+            f"a row of kind {kind!r} and split {split!r} is derived by {derived}; wanted a pair to "
+            "train on: nothing is measured on what a model has made"
+        )
 
 
 def pair_identity(
@@ -201,6 +227,21 @@ def pair_identity(
 ) -> str:
     """Identity of a pair, the same for ever."""
     return _identity("pair", satellite_id, aerial_id, crs, row, col, scale)
+
+
+def chip_identity(side: str, scene_id: str, crs: str, row: int, col: int, scale: int) -> str:
+    """Identity of a chip without a partner, the same for ever."""
+    return _identity("chip", side, scene_id, crs, row, col, scale)
+
+
+def derived_identity(scene_id: str, crs: str, row: int, col: int, scale: int) -> str:
+    """Identity of a pair whose LR image is derived, whatever derives it."""
+    return _identity("derived", scene_id, crs, row, col, scale)
+
+
+def lone_identity(side: str, scene_id: str, *, derived: bool = False) -> str:
+    """Identity of what is said about a scene that was cut alone."""
+    return _identity("derived scene" if derived else "lone scene", side, scene_id)
 
 
 def scenes_identity(satellite_id: str, aerial_id: str) -> str:
@@ -225,22 +266,34 @@ def hash_pixels(
     return digest.hexdigest()
 
 
-def bucket_of(satellite_id: str | None, aerial_id: str | None) -> str:
-    """Partition of all rows about two scenes.
+def scene_ids(side: str, scene_id: str) -> tuple[str, str]:
+    """Satellite and aerial id of what is said of a scene alone; one of them is empty."""
+    return (scene_id, "") if side == "lr" else ("", scene_id)
+
+
+def bucket_of(
+    satellite_id: str | None,
+    aerial_id: str | None,
+    side: str | None = None,
+    derived: str | None = None,
+) -> str:
+    """Partition of all rows about two scenes, or about what was cut of one alone.
 
     Rows of a commit are compared with those of their buckets alone, so that a commit costs the
-    same however large the store has grown. What is said of a single scene is in a bucket of its
-    own.
+    same however large the store has grown. What is said of a single scene, its chips left
+    out, is in a bucket of its own.
     """
-    if not satellite_id or not aerial_id:
+    alone = side is not None or derived is not None
+    if not alone and not (satellite_id and aerial_id):
         return "single"
-    return f"{int(scenes_identity(satellite_id, aerial_id)[:8], 16) % _BUCKETS:02d}"
+    scenes = scenes_identity(satellite_id or "", aerial_id or "")
+    return f"{int(scenes[:8], 16) % _BUCKETS:02d}"
 
 
 def seal_rows(rows: Sequence[Row]) -> pa.Table:
     """Rows as the index holds them, with bucket and hash, ordered by identity."""
     placed = [
-        {**row, "bucket": bucket_of(row.get("satellite_id"), row.get("aerial_id"))}
+        {**row, "bucket": bucket_of(*(row.get(name) for name in BUCKETED_BY))}  # type: ignore[arg-type]  # texts or none
         for row in sorted(rows, key=lambda row: row["identity"])
     ]
     table = pa.Table.from_pylist(placed, schema=SCHEMA)

@@ -23,13 +23,17 @@ from geo.pairstore.parts import MOST_PAIRS, PARTS, write_part
 from geo.pairstore.place import Place, place_of
 from geo.pairstore.reader import Pair, PairReader
 from geo.pairstore.rows import (
+    BUCKETED_BY,
     SCHEMA,
+    SIDES,
+    WITH_PIXELS,
     PairData,
     Row,
     bucket_of,
     check_row,
     digest_rows,
     hash_pixels,
+    scene_ids,
     scenes_identity,
 )
 from geo.pairstore.tags import Tags
@@ -162,6 +166,14 @@ class PairStore:
         )
         return dict(zip(table["identity"].to_pylist(), table["kind"].to_pylist(), strict=True))
 
+    def known_alone(self, settings_digest: str, side: str, scene_id: str) -> set[str]:
+        """Identities of the chips of a scene alone that these settings have decided."""
+        satellite, aerial = scene_ids(side, scene_id)
+        told = {"bucket": bucket_of(satellite, aerial, side)}
+        told |= {"satellite_id": satellite, "aerial_id": aerial}
+        where = f'{only(told | {"settings_digest": settings_digest})} AND "row" IS NOT NULL'
+        return set(self.rows(columns=[], where=where)["identity"].to_pylist())
+
     def write_part(self, pairs: Sequence[PairData]) -> list[Row]:
         """Write pixels as a new part; the rows returned still have to be committed."""
         rows: list[Row] = []
@@ -172,7 +184,7 @@ class PairStore:
             name = write_part(self.place, batch, self.config)
             for index, pair in enumerate(batch):
                 place: Row = {
-                    "kind": "pair",
+                    "kind": pair.row.get("kind", "pair"),
                     "part": name,
                     "part_index": index,
                     "pixels_sha256": hash_pixels(pair.lr, pair.hr, pair.valid),
@@ -218,15 +230,15 @@ class PairStore:
         Returns
         -------
         tuple of int
-            The version without it, and the number of pairs that have gone. Earlier versions keep
-            them until they are expired.
+            The version without it, and the number of pairs, and of chips alone, that have gone.
+            Earlier versions keep them until they are expired.
 
         Raises
         ------
         StoreError
             If the store knows no such scene.
         """
-        columns = ("kind", "settings_digest", "satellite_id", "aerial_id")
+        columns = ("kind", "settings_digest", *BUCKETED_BY)
         gone = self.rows(
             columns=columns,
             where=f"{only({'satellite_id': scene_id})} OR {only({'aerial_id': scene_id})}",
@@ -244,7 +256,7 @@ class PairStore:
             )
         others = [old for old in gone if old["identity"] != row["identity"]]
         version, _ = self.index.commit([row], message, forget=others)
-        return version, sum(old["kind"] == "pair" for old in others)
+        return version, sum(old["kind"] in WITH_PIXELS for old in others)
 
     def _like(self, scene_id: str) -> str:
         """Names of scenes that may have been meant."""
@@ -262,7 +274,7 @@ class PairStore:
 
     def withdrawn(self) -> dict[str, Row]:
         """Scenes that are to be kept out: id to row."""
-        columns = ("kind", "settings_digest", "satellite_id", "aerial_id")
+        columns = ("kind", "settings_digest", *BUCKETED_BY)
         where = f"bucket = 'single' AND {only({'reason': WITHDRAWN})}"
         rows = self.rows(columns=columns, where=where).to_pylist()
         return {row["satellite_id"]: row for row in rows}
@@ -273,13 +285,17 @@ class PairStore:
         *,
         version: int | None = None,
         categories: Sequence[str] | None = None,
+        chips: bool = False,
+        derived: bool = True,
     ) -> PairReader:
-        """Pairs by index, as of a version (the newest by default)."""
+        """Pairs by index, as of a version (the newest by default); see `PairReader`."""
         return PairReader(
             store=self,
             version=self.version if version is None else version,
             split=split,
             categories=None if categories is None else tuple(categories),
+            chips=chips,
+            derived=derived,
         )
 
     def parts(self) -> set[str]:
@@ -290,6 +306,10 @@ class PairStore:
         """Hash of all pairs (identities, metadata, pixels), whatever order they came in."""
         return digest_rows(self.rows(kind="pair", version=version, columns=["row_sha256"]))
 
+    def chips_digest(self, version: int | None = None) -> str:
+        """The same of chips without partners."""
+        return digest_rows(self.rows(kind="chip", version=version, columns=["row_sha256"]))
+
     def count_pairs(self) -> int:
         """Pairs of the newest version."""
         return int(self.rows(kind="pair", columns=[]).num_rows)
@@ -297,16 +317,21 @@ class PairStore:
     def summary(self, version: int | None = None) -> dict[str, Any]:
         """Count what the store holds."""
         version = self.version if version is None else version
-        columns = ("kind", "split", "category", "reason", "row_sha256")
+        columns = ("kind", "split", "category", "reason", "row_sha256", "side", "derived")
         table = self.rows(version=version, columns=columns)
-        pairs = table.filter(pc.equal(table["kind"], "pair"))
-        refused = table.filter(pc.equal(table["kind"], "rejection"))
+        pairs, chips, refused = (
+            table.filter(pc.equal(table["kind"], kind)) for kind in ("pair", "chip", "rejection")
+        )
         return {
             "store": self.url,
             "pairs": pairs.num_rows,
             "splits": _count(pairs["split"]),
             "categories": _count(pairs["category"]),
             "balance": _balance(pairs),
+            "derived": _count(pairs["derived"]),
+            "chips": {
+                side: _count(chips.filter(pc.equal(chips["side"], side))["split"]) for side in SIDES
+            },
             "rejected": _count(refused["reason"]),
             "version": version,
             "tags": self.tags.of_version(version),

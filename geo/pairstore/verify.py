@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from geo.errors import StoreError
 from geo.pairstore.parts import read_pairs
-from geo.pairstore.rows import SCHEMA, check_row, hash_pixels, hash_row
+from geo.pairstore.rows import BUCKETED_BY, SCHEMA, WITH_PIXELS, check_row, hash_pixels, hash_row
 from geo.pairstore.store import PairStore
 
 _AT_ONCE = 64  # pairs
@@ -63,7 +63,8 @@ def verify_store(
 ) -> Verdict:
     """Check every row and every pixel of a version.
 
-    Rows: one for each identity, whole, in their bucket, with the hash of what they say. Pairs:
+    Rows: one for each identity, whole, in their bucket, with the hash of what they say. Pairs and
+    chips without partners:
     each in a place of its own, of the store's shape and type, their pixels with the hash that the
     row holds, and validity as the row says. Bounded memory but for the identities.
 
@@ -81,7 +82,7 @@ def verify_store(
         verdict.rows += 1
         seen[row["identity"]] += 1
         wrong = _check_row(row, seen[row["identity"]])
-        if row["kind"] == "pair":
+        if row["kind"] in WITH_PIXELS:
             place = (row["part"], row["part_index"])
             if (other := taken.setdefault(place, row["identity"])) != row["identity"]:
                 wrong.append(f"its pixels are those of {other}")
@@ -98,7 +99,7 @@ def verify_store(
     return verdict
 
 
-_WANTED = ("identity", "part", "part_index", "pixels_sha256", "valid_fraction")
+_WANTED = ("identity", "part", "part_index", "pixels_sha256", "valid_fraction", "side")
 
 
 def _rows(store: PairStore, version: int) -> Iterator[dict[str, Any]]:
@@ -141,6 +142,8 @@ def _check_pixels(store: PairStore, rows: list[dict[str, Any]]) -> list[Damage]:
             valid.mean(), row["valid_fraction"], atol=1e-6
         ):
             what = f"{valid.mean():.4f} of it is valid, its row says {row['valid_fraction']:.4f}"
+        elif row["side"] is not None and (hr if row["side"] == "lr" else lr).any():
+            what = f"it is a chip of side {row['side']} alone, but has pixels of the other one"
         if what:
             damages.append(Damage(identity=row["identity"], what=what))
     return damages
@@ -155,7 +158,7 @@ def repair_store(store: PairStore, verdict: Verdict, message: str) -> tuple[int,
         The version without them, and how many rows it forgets: scene pairs are no longer said to
         be complete.
     """
-    columns = ("kind", "settings_digest", "satellite_id", "aerial_id")
+    columns = ("kind", "settings_digest", *BUCKETED_BY)
     table = store.rows(columns=columns)
     damaged = {damage.identity for damage in verdict.damages}
     rows = table.to_pylist()

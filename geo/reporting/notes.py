@@ -102,8 +102,8 @@ def _without_need(summary: Mapping[str, Any], plan: ReportPlan) -> list[str]:
         told = ["No LR raster was given: bicubic and LR consistency are unknown."]
     if plan.has_uncertainty:
         told.append(
-            "Uncertainty: mean over the tile of the raster's own band, the spread of eight turned "
-            "and mirrored answers of the model, DN."
+            "Uncertainty: mean over the tile of the raster's own band, the spread of the model's "
+            "answers (turned and mirrored, or with planes left out), DN."
         )
     seams = summary["seams"]
     if seams is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +77,16 @@ class Generator(nn.Module):
             Of the same kind, size, bands and scale, as it was exported.
         """
         self.load_state_dict(exported.state_dict())
+
+    def thinned(self, random: np.random.Generator) -> Generator:
+        """The same network with one choice of its dropout made for good, ready to be used.
+
+        Raises
+        ------
+        ConfigError
+            When it has no dropout.
+        """
+        raise ConfigError(f"{type(self).__name__} has no dropout to choose planes by")
 
     @property
     def halo(self) -> int:

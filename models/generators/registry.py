@@ -30,7 +30,7 @@ def build_generator(config: GeneratorConfig, *, bands: int, scale: int) -> Gener
     Raises
     ------
     ConfigError
-        For a scale other than 2, 4 or 8, or no bands.
+        For a scale other than 1, 2, 4 or 8, or no bands.
     """
     if scale not in SCALES:
         raise ConfigError(f"scale must be one of {SCALES}, got {scale}", scale=scale)

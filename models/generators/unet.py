@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from models.errors import ConfigError
 from models.generators.base import Generator, zero_
 from models.layers import conv3x3
 
@@ -41,6 +45,22 @@ class UNetBody(nn.Module):
             x = self.dropout(leaky_relu(layer(torch.cat([x, skip], dim=1)), _SLOPE))
         return x
 
+    @torch.no_grad()
+    def thin_(self, random: np.random.Generator) -> None:
+        """Leave out planes for good, as dropout does for a step of training.
+
+        What is kept is larger by 1 / (1 - dropout). That factor is not negative, so a leaky ReLU
+        lets it through, and it is part of the weights before: no layer is added.
+        """
+        kept = 1 - self.dropout.p
+        for layer in self.up:
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            factors = (random.random(layer.out_channels) < kept) / kept  # [C]
+            mask = torch.from_numpy(factors).to(layer.weight)
+            layer.weight *= mask[:, None, None, None]
+            layer.bias *= mask
+
     def input_radius(self, radius: int) -> int:
         """See `models.layers.Reaching`."""
         furthest = 1 << len(self.down)
@@ -65,6 +85,16 @@ class UNet(Generator):
             nn.PixelShuffle(scale),
         )
         super().__init__(detail, bands=bands, scale=scale)
+
+    def thinned(self, random: np.random.Generator) -> Generator:
+        """See `Generator.thinned`."""
+        thin = copy.deepcopy(self).eval().requires_grad_(False)
+        assert isinstance(thin.detail, nn.Sequential)
+        (body,) = (layer for layer in thin.detail if isinstance(layer, UNetBody))
+        if not body.dropout.p:
+            raise ConfigError("UNet was made with dropout 0: it has no planes to leave out")
+        body.thin_(random)
+        return thin
 
 
 def _dilated(inputs: int, outputs: int, dilation: int) -> nn.Conv2d:

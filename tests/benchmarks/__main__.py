@@ -33,6 +33,8 @@ BENCHMARKS = (
     "adversarial",
     "combos",
     "unpaired",
+    "degradation",
+    "style",
     "rare",
     "renewal",
     "training_speed",
@@ -44,10 +46,12 @@ BENCHMARKS = (
     "peer_region",
     "sickness",
     "ensemble",
+    "draws",
     "consistency",
     "scores",
     "report_scale",
     "rule",
+    "study",
 )
 
 

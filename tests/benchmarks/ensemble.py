@@ -11,7 +11,7 @@ detail that was drawn (distance from bicubic).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,15 +109,15 @@ def _look_at(image: str, generator: Upsampler, lr: Image, hr: Image) -> Look:
     detail = mean - upsample(lr, SCALE, "bicubic")
     return Look(
         image=image,
-        error=_bytes(_rms(error)),
+        error=in_bytes(rms_of(error)),
         predictors={
-            "spread": _bytes(spread),
-            "spread of consistent answers": _bytes(after),
-            "contrast": _bytes(_rms(gradient.reshape(-1, *spread.shape))),
-            "detail": _bytes(_rms(detail)),
+            "spread": in_bytes(spread),
+            "spread of consistent answers": in_bytes(after),
+            "contrast": in_bytes(rms_of(gradient.reshape(-1, *spread.shape))),
+            "detail": in_bytes(rms_of(detail)),
         },
-        band_errors=_bytes(np.abs(error)),
-        band_spread=_bytes(_band_spread(generator, lr)),
+        band_errors=in_bytes(np.abs(error)),
+        band_spread=in_bytes(_band_spread(generator, lr)),
     )
 
 
@@ -127,11 +127,13 @@ def _band_spread(generator: Upsampler, lr: Image) -> Image:
     return np.std(answers, axis=0)
 
 
-def _rms(planes: Image) -> Image:
+def rms_of(planes: Image) -> Image:
+    """Root mean square over the first axis."""
     return np.asarray(np.sqrt(np.square(planes).mean(axis=0)))
 
 
-def _bytes(plane: Image) -> Plane:
+def in_bytes(plane: Image) -> Plane:
+    """What counts of a plane of DN, in 8-bit DN."""
     return inner(plane).astype(np.float64) / DN_PER_BYTE
 
 
@@ -145,16 +147,22 @@ def _ranks(write: Write, looks: Mapping[str, list[Look]]) -> None:
             within = []
             for image in dict.fromkeys(look.image for look in seen):
                 chosen = [i for i, look in enumerate(seen) if look.image == image]
-                within.append(_spearman([told[i] for i in chosen], [error[i] for i in chosen]))
-            coarse = _spearman([_pooled(p) for p in told], [_pooled(p) for p in error])
+                within.append(
+                    rank_correlation([told[i] for i in chosen], [error[i] for i in chosen])
+                )
+            coarse = rank_correlation(
+                [over_lr_pixels(p) for p in told], [over_lr_pixels(p) for p in error]
+            )
             write(
-                f"| {name} | {what} | {_spearman(told, error):.3f} "
+                f"| {name} | {what} | {rank_correlation(told, error):.3f} "
                 f"| {np.mean(within):.3f} | {coarse:.3f} |"
             )
         _partial(write, name, seen)
-        own = _spearman([look.band_spread for look in seen], [look.band_errors for look in seen])
+        own = rank_correlation(
+            [look.band_spread for look in seen], [look.band_errors for look in seen]
+        )
         pooled = [np.broadcast_to(k.predictors["spread"], k.band_errors.shape) for k in seen]
-        shared = _spearman(pooled, [look.band_errors for look in seen])
+        shared = rank_correlation(pooled, [look.band_errors for look in seen])
         write(f"| {name} | a band's error by its own spread | {own:.3f} | | |")
         write(f"| {name} | a band's error by the spread of all | {shared:.3f} | | |")
 
@@ -162,7 +170,7 @@ def _ranks(write: Write, looks: Mapping[str, list[Look]]) -> None:
 def _partial(write: Write, name: str, seen: list[Look]) -> None:
     """What the spread tells beyond contrast: Spearman's partial correlation."""
     columns = []
-    for change in (lambda plane: plane, _pooled):
+    for change in (lambda plane: plane, over_lr_pixels):
         spread, contrast, error = (
             [change(plane) for plane in planes]
             for planes in (
@@ -172,7 +180,8 @@ def _partial(write: Write, name: str, seen: list[Look]) -> None:
             )
         )
         both, own, other = (
-            _spearman(*two) for two in ((spread, contrast), (spread, error), (contrast, error))
+            rank_correlation(*two)
+            for two in ((spread, contrast), (spread, error), (contrast, error))
         )
         columns.append((own - other * both) / np.sqrt((1 - other**2) * (1 - both**2)))
     write(
@@ -180,12 +189,13 @@ def _partial(write: Write, name: str, seen: list[Look]) -> None:
     )
 
 
-def _spearman(told: list[Plane], error: list[Plane]) -> float:
+def rank_correlation(told: Sequence[Plane], error: Sequence[Plane]) -> float:
+    """Spearman's, over the pixels of all planes together."""
     a, b = (np.concatenate([plane.ravel() for plane in planes]) for planes in (told, error))
     return float(stats.spearmanr(a, b).statistic)
 
 
-def _pooled(plane: Plane) -> Plane:
+def over_lr_pixels(plane: Plane) -> Plane:
     """Root mean squares over LR pixels."""
     height, width = (side // SCALE for side in plane.shape)
     return np.asarray(

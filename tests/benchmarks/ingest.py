@@ -158,7 +158,7 @@ def measure_plain(work: Work, path: Path, threads: int) -> Profile:
 def _plain_block(
     pair: ScenePair, cells: Sequence[Cell], rules: PairingRules, store: PairStore
 ) -> None:
-    windows = [lattice_of(pair, rules).window(cell, pair.geobox) for cell in cells]
+    windows = [lattice_of(pair.geobox, rules.lr_size).window(cell, pair.geobox) for cell in cells]
     top, left = (min(w[axis].start for w in windows) for axis in (0, 1))
     bottom, right = (max(w[axis].stop for w in windows) for axis in (0, 1))
     rows, cols = slice(top, bottom), slice(left, right)

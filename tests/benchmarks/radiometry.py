@@ -81,7 +81,7 @@ def _harmonisation(write: Write, places: Sequence[tuple[str, Path]]) -> list[Kep
                     write(f"{start} refused: {cut} | | | | | |")
                     continue
                 blocks = blocks_of(cells_of(pair, rules))
-                lattice = lattice_of(pair, rules)
+                lattice = lattice_of(pair.geobox, rules.lr_size)
                 chips = [chip for block in blocks for chip in cut_block(cut, lattice, block, CUT)]
                 kept = [chip for chip in chips if chip.reason is None]
                 low = sum("low_content" in chip.flags for chip in kept)

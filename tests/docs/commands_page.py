@@ -33,16 +33,29 @@ _SHARED = ("json", "debug", "help")
 
 def commands_page() -> str:
     """The whole page."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
-    hints = {
-        info.name or info.callback.__name__: get_type_hints(info.callback)
-        for info in app.registered_commands
-        if info.callback is not None
-    }
-    names = ", ".join(f"[{name}](#{name})" for name in commands)
+    commands, hints = dict(all_commands(typer.main.get_command(app))), dict(_hints(app))
+    names = ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name in commands)
     parts = [_HEAD, f"{names}.\n"]
     parts += ["\n".join(_section(name, c, hints[name])) for name, c in commands.items()]
     return "\n".join(parts)
+
+
+def all_commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Commands by their names, those of groups as ``GROUP COMMAND``."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from all_commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def _hints(app: typer.Typer, before: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for info in app.registered_commands:
+        if info.callback is not None:
+            yield f"{before}{info.name or info.callback.__name__}", get_type_hints(info.callback)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from _hints(group.typer_instance, f"{before}{group.name} ")
 
 
 def _section(name: str, command: Any, hints: dict[str, Any]) -> Iterator[str]:

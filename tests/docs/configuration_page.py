@@ -21,6 +21,7 @@ from models.config_networks import (
     GeneratorConfig,
     LossConfig,
 )
+from models.config_style import AugmentConfig, StyleConfig
 from models.config_unpaired import CycleConfig
 from tests.docs.docstrings import commented_dicts, parameters_of, summary_of
 from tests.docs.markdown import GENERATED, cell, kind_of, table, told_default
@@ -77,6 +78,8 @@ def _training() -> Iterator[str]:
         "losses": LossConfig,
         "cycle": CycleConfig,
         "chips": ChipsConfig,
+        "style": StyleConfig,
+        "augment": AugmentConfig,
         "balance_networks": BalanceConfig,
         "health": HealthConfig,
     }

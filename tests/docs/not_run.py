@@ -15,6 +15,7 @@ NOT_RUN = {
         "echo ": "writes a file that the test lays down",
         "mlflow ui ": "serves until it is stopped; its options are held against its help",
         "skyscale up ": "serves until it is stopped",
+        "skyscale study serve ": "serves until it is stopped; tests/end_to_end/test_study.py does",
         "dask ": "serves until it is stopped; tests/servers/dask_cluster.py runs both",
         "torchrun ": "wants several machines; tests/flows/test_train_job.py has two on one host",
         "scontrol ": "wants Slurm",
@@ -37,6 +38,9 @@ NOT_RUN = {
         "prefect ": "tests/deploy makes the pools, registers the deployments, starts a worker",
         "pip install ": "wants an image or a cluster; tests/deploy says what it leaves out without",
         "export ": "names servers of nobody's; tests/end_to_end/test_servers_secured.py sets them",
+    },
+    "docs/guides/studies.md": {
+        "skyscale study results ": "wants raters; tests/end_to_end/test_study.py has some",
     },
     "docs/reference/commands.md": {
         "skyscale ": "examples with names of nobody's files; guides run the same options",

@@ -14,9 +14,11 @@ import pytest
 import typer
 
 from flows.cli import app
+from tests.docs.commands_page import all_commands
 from tests.docs.shell import PAGES, ROOT, Command, commands_of
 
 GROUP: Any = typer.main.get_command(app)
+COMMANDS = dict(all_commands(GROUP))
 EVERY = [command for page in PAGES for command in commands_of(page)]
 # Stand for any command in running text.
 _ANY = ("COMMAND",)
@@ -24,13 +26,19 @@ _ANY = ("COMMAND",)
 _SHELL = {".", "echo", "export", "head", "jq", "scontrol", "git", "cd", "mail", "docker", "kubectl"}
 
 
+def found(words: Sequence[str]) -> tuple[str, list[str]]:
+    """A command, of one word or of two, and what follows it."""
+    two = " ".join(words[:2])
+    return (two, list(words[2:])) if two in COMMANDS else (words[0], list(words[1:]))
+
+
 def refusal(words: Sequence[str]) -> str | None:
     """What the command would say to these words, without doing anything."""
-    name, *rest = words
-    if name not in GROUP.commands:
+    name, rest = found(words)
+    if name not in COMMANDS:
         return f"no command {name}"
     try:
-        GROUP.commands[name].make_context(name, [_value(word) for word in rest])
+        COMMANDS[name].make_context(name, [_value(word) for word in rest])
     except typer.Exit:  # --help
         return None
     except Exception as error:  # of click, wherever typer has it from
@@ -47,12 +55,12 @@ def _value(word: str) -> str:
 
 def unknown_names(words: Sequence[str]) -> list[str]:
     """Commands and options that are not there, of a mention that is not complete."""
-    name, *rest = words
-    if name in _ANY or words == ["--help"]:
+    name, rest = found(words)
+    if name in _ANY or words == ["--help"] or (name in GROUP.commands and not rest):
         return []
-    if name not in GROUP.commands:
+    if name not in COMMANDS:
         return [name]
-    known = {o for p in GROUP.commands[name].params for o in (*p.opts, *p.secondary_opts)}
+    known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)}
     return [w for w in rest if w.startswith("--") and w.partition("=")[0] not in {*known, "--help"}]
 
 

@@ -22,6 +22,7 @@ from flows.cli import app
 from geo.catalog.sources import read_scenes
 from tests.docs.not_run import reason_not_to_run
 from tests.docs.shell import PAGES, commands_of, toml_files_of
+from tests.flows.training_store import make_store
 from tests.servers.stac_server import StacServer
 
 pytestmark = pytest.mark.slow
@@ -41,6 +42,7 @@ FOLLOWED = (
     "docs/guides/comparing.md",
     "docs/guides/quickstart.md",
     "docs/guides/own-data.md",
+    "docs/guides/studies.md",
 )
 
 
@@ -130,7 +132,12 @@ def test_the_guide_of_training(reader: Reader) -> None:
         (reader.folder / name).write_text(text)
     reader.own = {"7c0f...": last_run()}
     # New trainings are only made ready: the README's was a whole one.
-    short = {"skyscale train --store my-store --resume": (), "skyscale train": ("--prepare",)}
+    make_store(reader.folder / "my-campaigns", aerial=("m_2012_a", "m_2020_a"))
+    short = {
+        "skyscale train --store my-store --resume": (),
+        "skyscale train --store my-campaigns --config style.toml": (),
+        "skyscale train": ("--prepare",),
+    }
     reader.follow("docs/guides/training.md", short)
 
 
@@ -166,6 +173,16 @@ def test_the_guide_of_comparing(reader: Reader) -> None:
     reader.own = {"7c0f...": last_run(), "91ab...": last_run()}
     reader.follow("docs/guides/comparing.md")
     assert (reader.folder / "differences" / "comparison.json").exists()
+
+
+def test_the_guide_of_studies(reader: Reader) -> None:
+    reader.own = {"sr.tif": "region.tif"}
+    scene = reader.folder / "my-scenes/satellite/sat_20240621/sat_20240621.json"
+    reader.type("upscale", scene, "region.tif", "--model", "bicubic")
+    few = ("--real-or-generated", "1", "--preference", "1", "--opinion", "1")
+    reader.follow("docs/guides/studies.md", {"skyscale study make": few})
+    for name in ("my-study", "other-study", "our-study"):
+        assert json.loads((reader.folder / name / "study.json").read_text())["places"]
 
 
 def test_the_quickstart(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

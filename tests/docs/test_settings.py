@@ -17,10 +17,15 @@ def test_can_be_trained_with(name: str) -> None:
     assert TrainConfig.from_dict(tomllib.loads(FILES[name])).steps > 0
 
 
-@pytest.mark.parametrize("task", ["dcgan", "vae"])
-def test_there_is_one_for_each_way_to_draw_chips_of_noise(task: str) -> None:
-    assert TrainConfig.from_dict(tomllib.loads(FILES[f"{task}.toml"])).task == task
-
-
-def test_there_is_one_for_training_without_partners() -> None:
-    assert TrainConfig.from_dict(tomllib.loads(FILES["without-partners.toml"])).task == "unpaired"
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("without-partners.toml", "unpaired"),
+        ("degrade.toml", "degrade"),
+        ("style.toml", "style"),
+        ("dcgan.toml", "dcgan"),
+        ("vae.toml", "vae"),
+    ],
+)
+def test_there_is_one_for_each_task(name: str, task: str) -> None:
+    assert TrainConfig.from_dict(tomllib.loads(FILES[name])).task == task

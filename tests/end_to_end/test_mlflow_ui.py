@@ -167,7 +167,7 @@ def test_a_training_shows_its_result_pictures_and_curves_at_once(page: Any, revi
     for name in ("step000010", "step000020", "step000030", "curves", "map"):
         picture = page.locator(f"img[src*='{name}.png']")
         picture.scroll_into_view_if_needed()
-        assert picture.evaluate(shown), name
+        page.wait_for_function(shown, arg=picture.element_handle())
     page.get_by_role("tab", name="Model metrics").click()
     page.get_by_placeholder("Search metric charts").fill("psnr")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for()

@@ -57,7 +57,7 @@ def test_every_flow_has_a_form_that_explains_each_field(up: SkyscaleUp) -> None:
             assert unexplained == [], f"{name}: {kind}"
     ingest = deployments["ingest"]["parameter_openapi_schema"]["definitions"]["IngestConfig"]
     assert ingest["properties"]["harmonise"]["enum"] == ["linear", "histogram"]
-    assert ingest["required"] == ["satellite", "aerial", "store"]
+    assert ingest["required"] == ["store"]
 
 
 def test_one_training_at_a_time_and_a_queue_for_gpus(up: SkyscaleUp) -> None:

@@ -127,3 +127,36 @@ def test_signs_are_escaped(text: str) -> None:
 def test_the_same_input_gives_the_same_card_after_a_round_trip_through_json() -> None:
     again = json.loads(json.dumps(JOB)), json.loads(json.dumps(EVALUATION))
     assert write_card(*again) == write_card(JOB, EVALUATION)
+
+
+def test_what_is_learned_from_beside_true_pairs_is_counted() -> None:
+    job = copy.deepcopy(JOB)
+    assert "derived" not in write_card(job, EVALUATION)
+    job["data"] |= {
+        "derived": {"sensor": 100, "a|b@1234": 20},
+        "chips": {"lr": {"train": 70, "val": 9}, "hr": {"train": 300}},
+    }
+    card = write_card(job, EVALUATION)
+    assert "LR images of 120 of the training pairs are derived" in card
+    assert "100 by sensor, 20 by a\\|b@1234" in card
+    assert "chips" not in card.split("## Training")[0].split("| all |")[1], "a task on pairs"
+    job["config"] = TrainConfig(task="unpaired", objective="least_squares").to_dict()
+    assert "70 LR and 300 HR chips of training ground" in write_card(job, EVALUATION)
+
+
+def test_a_generator_that_nobody_has_tested_is_called_unproven() -> None:
+    job, evaluation = copy.deepcopy(JOB), copy.deepcopy(EVALUATION)
+    job["data"] |= {"splits": {}, "balance": {}}
+    evaluation |= {"val": None, "test": None}
+    evaluation["training"] |= {
+        "selected_step": None,
+        "sharp_share": None,
+        "trade_off": [],
+        "clock": {"content_steps": 30, "adversarial_steps": 5},
+    }
+    card = write_card(job, evaluation)
+    assert "of update 35, the last one: there was no ground to choose on" in card
+    assert "**Unproven.**" in card
+    assert "flatters" not in card
+    assert "None" not in card
+    assert "**Unproven.**" not in write_card(JOB, EVALUATION)

@@ -161,7 +161,71 @@ def test_a_run_says_what_it_is_made_of(store: Path, tracker: Path) -> None:
 
 def test_few_pairs_bound_the_phases_unless_somebody_says_how_long(store: Path) -> None:
     given = {k: v for k, v in SMALL.items() if not k.endswith("_steps")}
-    plain = read_settings(TrainFlowConfig(store=str(store), settings=given), 32)
+    plain = read_settings(
+        TrainFlowConfig(store=str(store), settings=given), {"splits": {"train": 32}}
+    )
     assert (plain.content_steps, plain.adversarial_steps) == (120 * 4, 40 * 4)
-    told = read_settings(config(store), 32)
+    told = read_settings(config(store), {"splits": {"train": 32}})
     assert (told.content_steps, told.adversarial_steps) == (4, 4)
+
+
+UNPAIRED: dict[str, Any] = {"task": "unpaired", "objective": "least_squares"}
+
+
+@pytest.fixture(scope="module")
+def chips_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 chips, half of either side, and no pair."""
+    return make_store(tmp_path_factory.mktemp("chips") / "store", pairs=0, chips=40)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("mixed") / "store", pairs=12, chips=40)
+
+
+class TestChipsWithoutPartners:
+    def test_pairs_are_asked_for_where_they_are_wanted(
+        self, chips_alone: Path, tracker: Path
+    ) -> None:
+        with pytest.raises(FlowError) as caught:
+            settle_job(config(chips_alone))
+        for word in ("no training pairs", "20 LR and 20 HR chips", 'task = "unpaired"'):
+            assert word in str(caught.value)
+        assert not runs()
+
+    def test_a_side_too_few_is_named(
+        self, chips_alone: Path, tracker: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(FlowError, match=r"20 LR images to train on are fewer than .* 32"):
+            settle_job(config(chips_alone, **UNPAIRED, batch_size=32))
+        from geo.pairstore.store import PairStore
+
+        store = PairStore.open(make_store(tmp_path / "one", pairs=0, chips=6))
+        store.withdraw("alone", "test")
+        with pytest.raises(FlowError, match=r"no LR images.*--unpaired --satellite"):
+            settle_job(config(tmp_path / "one", **UNPAIRED))
+
+    def test_images_are_counted_with_those_of_pairs(
+        self, mixed: Path, tracker: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = settle_job(config(mixed, **UNPAIRED, batch_size=28))  # 8 pairs and 20 chips a side
+        assert job["data"]["chips"] == {"lr": {"train": 20}, "hr": {"train": 20}}
+        assert "20 LR and 20 HR training chips without partners" in caplog.text
+        run = tracking.mlflow_client().get_run(job["run_id"])
+        assert run.data.params["chips_alone.hr.train"] == "20"
+        profile = json.loads(run.inputs.dataset_inputs[0].dataset.profile)
+        assert profile["chips"]["lr"] == {"train": 20}
+
+    def test_pairs_are_all_that_a_task_on_pairs_sees(self, mixed: Path, tracker: Path) -> None:
+        with pytest.raises(FlowError, match="8 training pairs are fewer"):
+            settle_job(config(mixed, batch_size=16))
+
+    def test_a_run_goes_on_with_its_own_chips_alone(
+        self, chips_alone: Path, mixed: Path, tracker: Path, tmp_path: Path
+    ) -> None:
+        job = settle_job(config(chips_alone, **UNPAIRED))
+        other = make_store(tmp_path / "other", pairs=0, chips=38)
+        again = TrainFlowConfig(store=str(other), resume=job["run_id"])
+        with pytest.raises(FlowError, match="holds other pairs"):
+            settle_job(again)
+        assert settle_job(TrainFlowConfig(store=str(chips_alone), resume=job["run_id"]))

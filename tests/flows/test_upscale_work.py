@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from flows.errors import UsageError
 from flows.registry import ModelSource
 from flows.upscale_work import UpsamplerRequest, _run_task, _Task, load_upsampler
 from geo.upscale import UpscaleConfig, begin, finished_blocks, plan_upscale
@@ -32,3 +34,9 @@ def test_a_task_that_is_handed_out_again_computes_only_what_is_not_finished(tmp_
     assert finished_blocks(plan) == {0, 1, 2, 3}
     after = files()
     assert {name: after[name] for name in before} == before
+
+
+def test_draws_are_of_networks() -> None:
+    request = UpsamplerRequest(model=ModelSource(uri="bicubic", folder=None), draws=8)
+    with pytest.raises(UsageError, match="draws is 8, but bicubic has no dropout: leave draws out"):
+        load_upsampler(request)

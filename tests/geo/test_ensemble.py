@@ -26,6 +26,11 @@ def image(seed: int, height: int, width: int, bands: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 10_000, (bands, height, width)).astype(np.float32)
 
 
+def drawn(count: int) -> tuple[Crooked, ...]:
+    """Networks of one kind with other weights."""
+    return tuple(Crooked(seed=number, name=f"crooked+draw{number}") for number in range(count))
+
+
 # --- the group ------------------------------------------------------------------------------------
 
 
@@ -58,6 +63,23 @@ def test_mean_and_spread_are_those_of_the_eight_answers(seed: int, height: int, 
     lr = image(seed, height, width, bands=3)
     answers = np.array([turn.undo(network(turn.apply(lr))) for turn in TURNS], np.float64)
     out = EnsembleUpsampler(network)(lr)
+    np.testing.assert_allclose(out[:-1], answers.mean(axis=0), atol=ROUNDING)
+    spread = np.sqrt(answers.var(axis=0).mean(axis=0))
+    np.testing.assert_allclose(out[-1], spread, atol=ROUNDING)
+
+
+@given(seed=seeds, height=sides, width=sides, turned=st.booleans(), count=st.integers(2, 4))
+def test_draws_and_turns_are_pooled(
+    seed: int, height: int, width: int, turned: bool, count: int
+) -> None:
+    lr = image(seed, height, width)
+    ensemble = EnsembleUpsampler(Crooked(), drawn(count), turned=turned)
+    asked = TURNS if turned else TURNS[:1]
+    answers = np.array(
+        [turn.undo(draw(turn.apply(lr))) for turn in asked for draw in ensemble.draws], np.float64
+    )
+    assert len(answers) == ensemble.answers == count * (8 if turned else 1)
+    out = ensemble(lr)
     np.testing.assert_allclose(out[:-1], answers.mean(axis=0), atol=ROUNDING)
     spread = np.sqrt(answers.var(axis=0).mean(axis=0))
     np.testing.assert_allclose(out[-1], spread, atol=ROUNDING)
@@ -122,6 +144,12 @@ def test_its_facts() -> None:
     )
 
 
+def test_its_name_says_how_many_were_asked() -> None:
+    assert EnsembleUpsampler(Crooked(), drawn(2)).name == "crooked+draws2+ensemble"
+    facts = UpsamplerFacts.of(EnsembleUpsampler(Crooked(), drawn(3), turned=False))
+    assert (facts.name, facts.halo, facts.extras) == ("crooked+draws3", 2, ("uncertainty",))
+
+
 def test_it_travels() -> None:
     ensemble = EnsembleUpsampler(BuiltinUpsampler("bicubic", 2))
     assert pickle.loads(pickle.dumps(ensemble)) == ensemble
@@ -131,5 +159,11 @@ def test_what_it_cannot_wrap() -> None:
     ensemble = EnsembleUpsampler(Crooked())
     with pytest.raises(ValueError, match="makes uncertainty beside its bands"):
         EnsembleUpsampler(ensemble)
+    with pytest.raises(ValueError, match="one answer of crooked has no spread"):
+        EnsembleUpsampler(Crooked(), turned=False)
+    with pytest.raises(ValueError, match="one answer of crooked has no spread"):
+        EnsembleUpsampler(Crooked(), drawn(1), turned=False)
+    with pytest.raises(ValueError, match=r"bicubic has scale 2, .*wanted those of crooked: 3, 2"):
+        EnsembleUpsampler(Crooked(), (BuiltinUpsampler("bicubic", 2),))
     with pytest.raises(UpscaleError, match=r"broken made shape \(1, 8, 10\) of \(2, 4, 5\)"):
         EnsembleUpsampler(Broken())(image(0, 4, 5))

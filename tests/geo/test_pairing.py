@@ -215,7 +215,7 @@ def test_one_lost_file_does_not_decide_for_the_others(
 
 
 def test_cells_lie_wholly_inside_the_scene(job: BlockJob) -> None:
-    lattice = lattice_of(job.pair, RULES)
+    lattice = lattice_of(job.pair.geobox, RULES.lr_size)
     assert lattice.lr_size == RULES.lr_size
     assert list(job.cells) == lattice.cells_in(job.pair.geobox)
 
@@ -229,7 +229,7 @@ def test_only_cells_on_the_ground_asked_for(
     assert 0 < len(cells) < len(job.cells)
     assert set(cells) < set(job.cells)
     for cell in job.cells:
-        rows, cols = lattice_of(pair, RULES).window(cell, pair.geobox)
+        rows, cols = lattice_of(pair.geobox, RULES.lr_size).window(cell, pair.geobox)
         meets = rows.start < 79 and rows.stop > 51 and cols.start < 49 and cols.stop > 31
         assert (cell in cells) >= meets
 
@@ -317,7 +317,7 @@ class TestBlock:
         reader = store.reader()
         assert len(reader) == sum(r["kind"] == "pair" for r in rows)
         lr = np.rint(world.lr).astype("uint16")
-        lattice = lattice_of(job.pair, RULES)
+        lattice = lattice_of(job.pair.geobox, RULES.lr_size)
         for index, pair in enumerate(reader.read(range(len(reader)))):
             row = reader.row(index)
             where = lattice.window(Cell(row["row"], row["col"]), job.pair.geobox)

@@ -22,13 +22,14 @@ class Crooked:
     bands: tuple[str, ...] | None = None
     extras: tuple[str, ...] = ()
     name: str = "crooked"
+    seed: int = 5
 
     @property
     def halo(self) -> int:
         return 2
 
     def __call__(self, lr: np.ndarray, /) -> np.ndarray:
-        rng = np.random.default_rng(5)
+        rng = np.random.default_rng(self.seed)
         first, *others = (_random_kernel(rng) for _ in range(1 + self.scale**2))
         hidden = [np.maximum(ndimage.correlate(b.astype(float), first), 0) for b in lr]
         out = lr.repeat(self.scale, axis=1).repeat(self.scale, axis=2)

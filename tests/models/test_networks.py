@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from models.config_networks import GENERATORS, GeneratorConfig, exported_form
 from models.errors import ConfigError
@@ -12,7 +14,7 @@ from models.generators.registry import build_generator
 from models.layers import KeysBicubic
 
 names = pytest.mark.parametrize("name", GENERATORS)
-scales = pytest.mark.parametrize("scale", [2, 4, 8])
+scales = pytest.mark.parametrize("scale", [1, 2, 4, 8])
 
 
 def busy_generator(name: str, *, scale: int, bands: int = 3, seed: int = 0) -> Generator:
@@ -106,6 +108,54 @@ def test_dropout_is_noise_in_training_only() -> None:
     assert torch.equal(generator(x), generator(x))
     generator.train()
     assert not torch.equal(generator(x), generator(x))
+
+
+class Masked(nn.Module):
+    """Dropout whose choices are known beforehand, one after the other."""
+
+    def __init__(self, masks: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.masks = iter(masks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * next(self.masks)[:, None, None]
+
+
+def test_a_thinned_network_is_the_network_with_its_planes_masked() -> None:
+    generator = busy_generator("unet", scale=2)  # two levels of 8 planes, dropout 0.2
+    thin = generator.thinned(np.random.default_rng(4))
+    drawn = np.random.default_rng(4).random((2, 8))
+    assert 0 < (drawn >= 0.8).sum() < 16
+    masks = [torch.tensor(row < 0.8) / 0.8 for row in drawn]
+    x = torch.rand(2, 3, 9, 7)
+    plain = generator(x)
+    generator.detail[2].dropout = Masked(masks)
+    torch.testing.assert_close(thin(x), generator(x))
+    assert not torch.allclose(thin(x), plain, atol=1e-3)
+    assert thin.halo == generator.halo
+
+
+def test_the_mean_of_thinned_networks_is_the_network_where_all_after_dropout_is_linear() -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(name="unet", channels=4, blocks=1, dropout=0.5)
+    generator = build_generator(config, bands=1, scale=2)
+    for parameter in generator.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.3)
+    generator.eval().requires_grad_(False)
+    x = torch.rand(1, 1, 6, 6)
+    random = np.random.default_rng(0)
+    drawn = torch.stack([generator.thinned(random)(x) for _ in range(800)])
+    error = drawn.std(dim=0) / 800**0.5
+    assert ((drawn.mean(dim=0) - generator(x)).abs() < 5 * error + 1e-5).all()
+    assert error.max() > 1e-3
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_without_dropout_nothing_is_thinned(name: str) -> None:
+    dropout = 0.0 if name == "unet" else None
+    config = GeneratorConfig(name=name, channels=8, blocks=2, dropout=dropout)
+    with pytest.raises(ConfigError, match="dropout"):
+        build_generator(config, bands=3, scale=2).thinned(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("scale", [4, 8])

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from models.config_networks import GENERATORS, GeneratorConfig
 from models.errors import ConfigError, DataError, ExportError
-from models.export import GeneratorCard, save_generator
+from models.export import GeneratorCard, load_generator, save_generator
 from models.generators.registry import build_generator
 from models.layers import KeysBicubic
-from models.predict import Predictor
+from models.predict import Predictor, _random
 
 RANGE = 10_000.0
 
@@ -136,6 +136,40 @@ def test_it_says_what_it_is(folders: dict[str, Path]) -> None:
     assert predict.name.startswith("edsr-8x2-x4@")
     # They do not draw the same, so a region must not be drawn by both.
     assert Predictor(folders["edsr"], precision="bfloat16").name == predict.name + "+bfloat16"
+
+
+def test_a_draw_is_the_same_whoever_draws_it_and_no_two_are(folders: dict[str, Path]) -> None:
+    image = scene(20, 24)
+    network = Predictor(folders["unet"], threads=1)
+    draws = network.draws(3)
+    assert [draw.name for draw in draws] == [f"{network.name}+draw{n}" for n in range(3)]
+    answers = [draw(image) for draw in draws]
+    again = pickle.loads(pickle.dumps(draws[2]))
+    assert again.name == draws[2].name
+    assert again(image).tobytes() == answers[2].tobytes()
+    alone = Predictor.load(folders["unet"], threads=1, draw=2)
+    assert alone(image).tobytes() == answers[2].tobytes()
+    assert len({answer.tobytes() for answer in [network(image), *answers]}) == 4
+
+
+def test_the_planes_that_a_draw_leaves_out_depend_on_the_weights(tmp_path: Path) -> None:
+    first, second = (export(tmp_path / str(scale), "unet", scale=scale) for scale in (2, 4))
+    masks = []
+    for folder in (first, second):
+        thin, (plain, card) = Predictor(folder, draw=0), load_generator(folder)
+        body = plain.thinned(_random(card, 0)).detail[2]
+        masks.append([(layer.bias == 0).tolist() for layer in body.up])
+        assert thin.scale == plain.scale
+    assert masks[0] != masks[1]
+
+
+def test_what_has_no_noise_has_no_draws(folders: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"edsr-8x2-x4@\w+ has no dropout, .*leave draws out"):
+        Predictor(folders["edsr"]).draws(4)
+    with pytest.raises(ConfigError, match="draws is 1; wanted 2 or more"):
+        Predictor(folders["unet"]).draws(1)
+    with pytest.raises(ConfigError, match="draw is -1; wanted 0 or more"):
+        Predictor(folders["unet"], draw=-1)
 
 
 def test_dn_in_dn_out(tmp_path: Path) -> None:

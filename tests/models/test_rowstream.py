@@ -37,7 +37,7 @@ def image(h: int, w: int, n: int = 1) -> Tensor:
 
 
 @names
-@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
 def test_folded_is_the_same_function_of_dn(name: str, scale: int) -> None:
     generator = busy(name, scale)
     folded = FoldedGenerator(generator, RANGE)

@@ -15,11 +15,20 @@ from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.config_unpaired import CycleConfig
 from models.cycle_losses import distance, whole_cells
-from models.data import Batch, BatchMaker, ListedPairs, PairSpec
+from models.data import (
+    Batch,
+    BatchMaker,
+    ListedPairs,
+    PairSpec,
+    Side,
+    band_statistics,
+    places_of,
+)
 from models.degrader import Degrader
 from models.distributed import Ranks
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from models.image_pool import ImagePool
+from models.sampler import Order
 from models.strategy import build_strategy
 from models.tensors import Tensors
 from models.unpaired import UnpairedLearner
@@ -28,7 +37,7 @@ from tests.models.training import SPEC, TINY, Recorder, make_pairs, run, same, s
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     task="unpaired",
-    cycle=CycleConfig(cycle=3.0, identity=2.0, pool=2, channels=4, blocks=1),
+    cycle=CycleConfig(cycle=3.0, identity=2.0, identity_lr=0.5, pool=2, channels=4, blocks=1),
     objective="least_squares",
     generator=GeneratorConfig(channels=4, blocks=1),
     discriminator=DiscriminatorConfig(channels=4, stages=3),
@@ -131,7 +140,8 @@ def test_losses_add_up_by_their_weights() -> None:
     torch.manual_seed(1)
     loss, told = one._both_losses(batch(), 0.7)
     parts = (
-        2.0 * (told["content_loss"] + told["loss_identity_lr"])
+        2.0 * told["content_loss"]
+        + 0.5 * told["loss_identity_lr"]
         + 0.7 * (told["adversarial_loss"] + told["adversarial_of_lr_loss"])
         + 3.0 * (told["loss_cycle_lr"] + told["loss_cycle_hr"])
     )
@@ -163,22 +173,23 @@ def test_gradients_reach_only_whom_they_should(step: str, moves: tuple[bool, ...
 
 
 @pytest.mark.parametrize(
-    ("weight", "cycle", "identity", "reached"),
+    ("weight", "cycle", "identity", "identity_lr", "reached"),
     [
-        (1.0, 1e-12, 0.0, (True, True)),
-        (0.0, 1.0, 0.0, (True, True)),
-        (0.0, 1e-12, 1.0, (True,) * 2),
+        (1.0, 0.0, 0.0, 0.0, (True, True)),
+        (0.0, 1.0, 0.0, 0.0, (True, True)),
+        (0.0, 0.0, 1.0, 0.0, (True, False)),
+        (0.0, 0.0, 0.0, 1.0, (False, True)),
     ],
 )
-def test_each_term_alone_teaches_both_generators(
-    weight: float, cycle: float, identity: float, reached: tuple[bool, bool]
+def test_each_term_alone_teaches_whom_it_is_about(
+    weight: float, cycle: float, identity: float, identity_lr: float, reached: tuple[bool, bool]
 ) -> None:
-    config = replace(CONFIG, cycle=replace(CONFIG.cycle, cycle=cycle, identity=identity))
-    one = learner(config, trained=True)
+    changed = replace(CONFIG.cycle, identity=identity, identity_lr=identity_lr)
+    object.__setattr__(changed, "cycle", cycle)  # a user's is more than 0
+    one = learner(replace(CONFIG, cycle=changed), trained=True)
     loss, _ = one._both_losses(batch(), weight)
     loss.backward()  # type: ignore[no-untyped-call]
-    assert grads(one.generator)
-    assert grads(one.degrader)
+    assert (grads(one.generator), grads(one.degrader)) == reached
 
 
 def test_what_is_not_valid_on_either_side_changes_nothing() -> None:
@@ -239,7 +250,7 @@ def test_images_come_apart_each_side_as_often_as_the_other() -> None:
         chip_lr=(16, 16),
         patch_lr=8,
         seed=1,
-        apart=True,
+        apart=(Side(places=np.arange(12)),) * 2,
     )
     batches = [maker(number) for number in range(3)]  # an epoch
     lr, hr = (
@@ -291,3 +302,111 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(tmp_path: Path, at: int) -
 def test_what_needs_a_partner_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="of the same ground, which the task unpaired has not"):
         replace(UNPAIRED, **changes)
+
+
+class TestImagesWithoutPartners:
+    """Places have one image each, or both; a place's number is in all of its pixels."""
+
+    SIDES = (None, "lr", "hr", "lr", None, "hr", "hr", "lr", "lr", "hr", None, "hr")
+
+    @pytest.fixture
+    def images(self) -> ListedPairs:
+        made = []
+        for number, (pair, side) in enumerate(
+            zip(make_pairs(12)._pairs, self.SIDES, strict=True), 1
+        ):
+            lr, hr = (
+                np.full_like(getattr(pair, name), number * (side in (None, name)))
+                for name in ("lr", "hr")
+            )
+            made.append(replace(pair, lr=lr, hr=hr))  # type: ignore[type-var]  # a dataclass
+        return ListedPairs(made)
+
+    def maker(self, images: ListedPairs, **weights: Any) -> BatchMaker:
+        apart = [
+            Side(places=places_of(side, self.SIDES, 12), weights=weights.get(side))
+            for side in ("lr", "hr")
+        ]
+        return BatchMaker(
+            images,
+            SPEC,
+            batch_size=2,
+            chip_lr=(16, 16),
+            patch_lr=8,
+            seed=1,
+            apart=(apart[0], apart[1]),
+        )
+
+    def test_each_order_runs_over_the_places_that_have_its_side(self, images: ListedPairs) -> None:
+        maker = self.maker(images)
+        batches = [maker(number) for number in range(4 * 7)]  # epochs of 7 LR and 8 HR images
+        lr, hr = (
+            np.concatenate([getattr(b, side)[:, 0, 0, 0] for b in batches]) for side in ("lr", "hr")
+        )
+        of_lr, of_hr = ({n for n, s in enumerate(self.SIDES, 1) if s != no} for no in ("hr", "lr"))
+        for epoch in range(8):
+            assert set(lr[7 * epoch : 7 * epoch + 7]) == of_lr
+        for epoch in range(7):
+            assert set(hr[8 * epoch : 8 * epoch + 8]) == of_hr
+
+    def test_each_side_has_weights_of_its_own(self, images: ListedPairs) -> None:
+        rare = np.where(places_of("hr", self.SIDES, 12) == 2, 4.0, 4 / 7)  # half of all showings
+        maker = self.maker(images, hr=rare)
+        shown = np.concatenate([maker(number).hr[:, 0, 0, 0] for number in range(40)])
+        assert (shown == 3).mean() == pytest.approx(0.5, abs=0.05)
+
+    def test_statistics_are_of_lr_images_that_are_there(self, images: ListedPairs) -> None:
+        mean, _ = band_statistics(images, SPEC, places=places_of("lr", self.SIDES, 12))
+        numbers = [n for n, side in enumerate(self.SIDES, 1) if side != "hr"]
+        np.testing.assert_allclose(mean, np.mean(numbers) / SPEC.data_range)
+
+    def test_where_all_are_pairs_nothing_has_changed(self) -> None:
+        """The order of one source, and of the same source as two sides."""
+        assert places_of("lr", None, 3).tolist() == [0, 1, 2]
+        weights = np.arange(1.0, 13.0)
+        side = Side(places=places_of("hr", [None] * 12, 12), weights=weights)
+        plain, apart = Order(5, 12, weights), side.order(5)
+        assert [plain(n) for n in range(60)] == [apart(n) for n in range(60)]
+
+
+@pytest.fixture
+def chips() -> dict[str, Any]:
+    """Training images of which none has a partner, and what is told of them."""
+    made = [
+        replace(pair, **{name: np.zeros_like(getattr(pair, name))})  # type: ignore[type-var]  # a dataclass
+        for number, pair in enumerate(make_pairs(10)._pairs)
+        for name in (("hr", "lr")[number % 2],)
+    ]
+    sides = [("lr", "hr")[number % 2] for number in range(10)]
+    return {"train_pairs": ListedPairs(made), "sides": sides}
+
+
+def test_a_run_on_chips_alone_is_validated_on_pairs(chips: dict[str, Any], tmp_path: Path) -> None:
+    result = run(UNPAIRED, tmp_path, **chips)
+    assert result.validation["psnr_db"] > 20
+    groups = ["town", "field"] * 5
+    run(replace(UNPAIRED, balance=0.5), tmp_path / "balanced", groups=groups, **chips)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_without_any_pair_the_last_mean_is_exported(chips: dict[str, Any], tmp_path: Path) -> None:
+    recorder = Recorder()
+    nothing = ListedPairs([])
+    whole = run(UNPAIRED, tmp_path / "whole", val_pairs=nothing, listener=recorder, **chips)
+    assert recorder.validations == []
+    assert whole.validation == {}
+    assert whole.stopped_by == "steps"
+    cut = {"val_pairs": nothing, **chips}
+    assert run(UNPAIRED, tmp_path / "cut", stop=stop_after(5), **cut).stopped_by == "request"
+    assert same(weights(run(UNPAIRED, tmp_path / "cut", resume=True, **cut)), weights(whole))
+
+
+def test_what_cannot_be_trained_on_is_refused(chips: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="10 of 10 training pairs have no partner"):
+        run(TINY, tmp_path / "a", **chips)
+    with pytest.raises(DataError, match="no LR images"):
+        run(UNPAIRED, tmp_path / "b", **(chips | {"sides": ["hr"] * 10}))
+    with pytest.raises(DataError, match="9 sides for 10"):
+        run(UNPAIRED, tmp_path / "c", **(chips | {"sides": chips["sides"][:9]}))
+    with pytest.raises(DataError, match="no validation pairs"):
+        run(TINY, tmp_path / "d", val_pairs=ListedPairs([]))

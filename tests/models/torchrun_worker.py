@@ -24,11 +24,12 @@ def main() -> None:
                 for lr, hr, valid in zip(held["lr"], held["hr"], held["valid"], strict=True)
             ]
         )
+        scale = held["hr"].shape[-1] // held["lr"].shape[-1]
     train(
         TrainConfig.from_dict(json.loads(values)),
         train_pairs=pairs,
         val_pairs=pairs,
-        spec=PairSpec(scale=2, bands=("a", "b"), data_range=255.0),
+        spec=PairSpec(scale=scale, bands=("a", "b"), data_range=255.0),
         score=lambda sr, hr, lr, valid: {"mae": float(np.abs(sr - hr)[:, valid].mean())},
         folder=Path(folder),
         resume=True,
