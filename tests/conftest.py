@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from flows.settings import prepare_environment
@@ -20,6 +21,9 @@ from tests.servers.s3_server import S3Server, find_weed
 prepare_environment(quiet=True)
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-of-tests-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+# How long an example takes says nothing on a machine that does other work as well.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # Tests run beside each other and beside the processes that they start: threads of torch that wait
 # for work must not keep the cores busy, nor each process take them all.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -177,10 +177,11 @@ def test_the_report_opens_in_place_and_answers(page: Any, reviewed: Any) -> None
     open_run(page, "report v1 region.tif")
     opened = follow(page, page.get_by_role("link", name="SR beats bicubic"))
     report = opened.frame_locator("iframe#html")
-    assert "SR beats bicubic by" in report.locator("h1").inner_text()
-    first = report.locator("#viewer-title").inner_text()
+    report.locator("h1", has_text="SR beats bicubic by").wait_for()
+    shown = report.locator("#viewer-title:not(:empty)")
+    first = shown.inner_text()
     report.locator("#next").click()
-    assert report.locator("#viewer-title").inner_text() != first
+    shown.filter(has_not_text=first).wait_for()
     report.locator("#losers").check()
     assert " of " in report.locator("#counted").inner_text()
 
@@ -190,8 +191,8 @@ def test_a_version_gives_the_reason_of_its_promotion_and_leads_to_its_report(
 ) -> None:
     page.goto(f"{reviewed.url}/#/models/{registry.MODEL_NAME}")
     row = page.get_by_role("row", name="Version 1")
+    row.filter(has_text="Promoted: no champion").wait_for()
     assert "champion" in row.inner_text()
-    assert "Promoted: no champion" in row.inner_text()
     row.get_by_role("link", name="Version 1").click()
     told = page.get_by_test_id("note-editor-preview-content")
     told.get_by_text("Promoted: no champion to compare with; test gain +1.000 dB").wait_for()

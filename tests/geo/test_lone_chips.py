@@ -18,6 +18,7 @@ from geo.catalog.scene import Asset, Scene
 from geo.colour_fit import ColourFit
 from geo.cut import CutRules
 from geo.decisions import PairingRules
+from geo.derive import seed_of
 from geo.errors import GridError
 from geo.harmonise import fit_collections
 from geo.lone_cut import HELD_OUT, LoneJob, cut_lone_job
@@ -213,10 +214,10 @@ class TestAerialSide:
 
     def test_hr_of_held_out_ground_becomes_no_derived_pair(self, aerial_scene: Scene) -> None:
         lone = look(aerial_scene, "hr")
-        asked: list[list[str]] = []
+        asked: list[list[int]] = []
 
-        def derive(hr: Any, identities: Any) -> Any:
-            asked.append(list(identities))
+        def derive(hr: Any, seeds: Any) -> Any:
+            asked.append(list(seeds))
             return hr.reshape(*hr.shape[:2], 16, 4, 16, 4).mean(axis=(3, 5))
 
         chips, plain_refused = cut_lone_job(job_of(lone))
@@ -224,7 +225,7 @@ class TestAerialSide:
         pairs, refused = cut_lone_job(job_of(lone, rules), derive)
         train = [c for c in chips if c.row["split"] == "train"]
         assert 0 < len(pairs) == len(train) < len(chips)
-        assert asked == [[p.row["identity"] for p in pairs]]
+        assert asked == [[seed_of(p.row["identity"]) for p in pairs]]
         for pair, chip in zip(pairs, train, strict=True):
             assert (pair.row["kind"], pair.row["split"]) == ("pair", "train")
             assert (pair.row["derived"], pair.row["side"]) == ("mean", None)
