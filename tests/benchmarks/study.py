@@ -50,7 +50,8 @@ def _over_http(write: Callable[[str], None], folder: Path) -> None:
     write("| | requests | p50, ms | p99, ms | largest, ms | answers | lost | doubled |")
     write("|---|---|---|---|---|---|---|---|")
     for name, kills in (("undisturbed", 0), (f"killed {KILLS} times", KILLS)):
-        (folder / "answers.db").unlink(missing_ok=True)
+        for file in folder.glob("answers.db*"):  # and what SQLite keeps beside it
+            file.unlink()
         with StudyServer(folder) as server:
             times = asyncio.run(_all(server, folder, study, kills))
         wanted = sum(len(trials_of(study, n)) for n in _numbers(folder))
