@@ -281,6 +281,12 @@ def _n(value: float | None, form: str) -> str:
     return "unknown" if value is None else format(value, form)
 
 
+def _alone_colours(data: Mapping[str, Any]) -> str:
+    """How images without a partner got theirs, where there are any."""
+    alone = any((data.get("chips") or {}).values()) or bool(data.get("derived"))
+    return " (what has no partner, by both collections as a whole)" if alone else ""
+
+
 def _limits(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
     data = job.get("data", {})
     scores = evaluation.get("test") or evaluation.get("val") or {}
@@ -295,7 +301,8 @@ def _limits(job: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
         "- **Ground.** It knows the regions, seasons, sensors and categories of its pairs. "
         "Elsewhere it draws as if it were here. Categories with few pairs are learned least.",
         "- **Time.** Pairs lie days or weeks apart: what moves or grows was taught as noise.",
-        "- **Radiometry.** Aerial imagery was brought to the satellite's colours scene by scene; "
+        "- **Radiometry.** Aerial imagery was brought to the satellite's colours scene by scene"
+        f"{_alone_colours(data)}; "
         "DN of the output are the satellite's only as far as LR consistency says. Clouds, snow, "
         "haze and saturated pixels were left out of training.",
         f"- **Scale and bands.** Only x{data.get('scale', '?')} from the LR pixel size of the "
