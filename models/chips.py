@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.chip_networks import Autoencoder, ChipGenerator
-from models.config_checks import from_dict, one_of, positive, whole
+from models.config_checks import one_of, whole
 from models.config_chips import ChipsConfig
 from models.config_unpaired import PRODUCTS
 from models.data import PairSource, PairSpec, evenly_spaced
@@ -22,15 +19,13 @@ from models.elbo import gaussian_nats, kl_nats
 from models.errors import ConfigError, DataError, ExportError
 from models.latents import fixed_latents, walk_latents
 from models.weights_file import (
-    card_name,
+    NetworkCard,
     fill_network,
-    read_bands,
     read_card,
     read_weights,
     write_network,
 )
 
-FORMAT = 1
 NAME = "chips"
 _LEGS = 3
 _TOGETHER = 64
@@ -39,7 +34,7 @@ DN = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipsCard:
+class ChipsCard(NetworkCard):
     """What must be known of a network that draws chips, and where it comes from.
 
     Parameters
@@ -49,42 +44,16 @@ class ChipsCard:
     architecture : ChipsConfig
     side : int
         Of a chip, in HR pixels.
-    bands : tuple of str
-        In the order of the planes.
-    data_range : float
-        The DN that means reflectance one.
-    pixel_dtype : str
-        Of the DN it was trained on.
-    store_version, store_digest : str or None
-        Of the pair store it was trained on.
-    training : mapping
-        Summary of the run: configuration, steps, scores.
-    weights_sha256 : str
-        Of the weights file; filled in on saving.
-    format : int
     """
 
     task: str
     architecture: ChipsConfig
     side: int
-    bands: tuple[str, ...]
-    data_range: float
-    pixel_dtype: str = "uint16"
-    store_version: str | None = None
-    store_digest: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    weights_sha256: str = ""
-    format: int = FORMAT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("task", self.task, tuple(t for t, made in PRODUCTS.items() if made == NAME))
         whole("side", self.side)
-        positive("data_range", self.data_range)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, ready for JSON."""
-        values = dataclasses.asdict(self)
-        return {**values, "bands": list(self.bands), "training": dict(self.training)}
 
 
 class Chips:
@@ -189,15 +158,7 @@ def load_chips_card(folder: Path) -> ChipsCard:
     ExportError
         When the card is missing, damaged, or of another format.
     """
-    values = read_card(folder, NAME, ChipsCard, version=FORMAT)
-    try:
-        values["architecture"] = from_dict(ChipsConfig, values["architecture"])
-        values["bands"] = read_bands(values)
-        values["data_range"] = float(values["data_range"])
-        return ChipsCard(**values)
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        path = folder / card_name(NAME)
-        raise ExportError(f"{path} does not describe {NAME}: {error}", path=str(path)) from error
+    return read_card(folder, NAME, ChipsCard, architecture=ChipsConfig)
 
 
 def load_chips(folder: Path | str) -> Chips:

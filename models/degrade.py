@@ -5,9 +5,8 @@ Travels as ``degrader.safetensors`` and ``degrader.json``; see `models.weights_f
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.config_checks import positive, whole
+from models.config_checks import whole
 from models.degrader import Degrader
 from models.distributed import pick_device
-from models.errors import ConfigError, DataError, ExportError
+from models.errors import DataError, ExportError
 from models.weights_file import (
+    NetworkCard,
     card_name,
     fill_network,
-    read_bands,
     read_card,
     read_weights,
     write_network,
 )
 
-FORMAT = 1
 NAME = "degrader"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DegraderCard:
+class DegraderCard(NetworkCard):
     """What must be known of a degrader to use it, and where it comes from.
 
     Parameters
@@ -42,51 +40,25 @@ class DegraderCard:
         Feature planes and residual blocks.
     scale : int
         HR pixels along the side of an LR pixel.
-    bands : tuple of str
-        In the order of the planes.
-    data_range : float
-        The DN that means reflectance one.
     halo : int
         How far in LR pixels an LR pixel looks around its own HR pixels.
-    pixel_dtype : str
-        Of the DN it was trained on.
-    store_version, store_digest : str or None
-        Of the pair store it was trained on.
-    training : mapping
-        Summary of the run: configuration, steps, scores.
-    weights_sha256 : str
-        Of the weights file; filled in on saving.
-    format : int
     """
 
     channels: int
     blocks: int
     scale: int
-    bands: tuple[str, ...]
-    data_range: float
     halo: int
-    pixel_dtype: str = "uint16"
-    store_version: str | None = None
-    store_digest: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    weights_sha256: str = ""
-    format: int = FORMAT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("channels", "blocks", "scale", "halo"):
             whole(name, getattr(self, name))
-        positive("data_range", self.data_range)
 
     @property
     def name(self) -> str:
         """Identity for provenance: kind and the beginning of the weights' digest."""
         kind = f"{NAME}-{self.channels}x{self.blocks}-x{self.scale}"
         return f"{kind}@{self.weights_sha256[:12]}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, ready for JSON."""
-        values = dataclasses.asdict(self)
-        return {**values, "bands": list(self.bands), "training": dict(self.training)}
 
 
 def save_degrader(folder: Path, degrader: Degrader, card: DegraderCard) -> DegraderCard:
@@ -102,16 +74,7 @@ def load_degrader_card(folder: Path) -> DegraderCard:
     ExportError
         When the card is missing, damaged, or of another format.
     """
-    values = read_card(folder, NAME, DegraderCard, version=FORMAT)
-    try:
-        values["bands"] = read_bands(values)
-        values["data_range"] = float(values["data_range"])
-        return DegraderCard(**values)
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        path = folder / card_name(NAME)
-        raise ExportError(
-            f"{path} does not describe a degrader: {error}", path=str(path)
-        ) from error
+    return read_card(folder, NAME, DegraderCard)
 
 
 def load_degrader(folder: Path) -> tuple[Degrader, DegraderCard]:

@@ -6,74 +6,49 @@ Reading builds the network from its configuration and checks every name and shap
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from models.config_checks import from_dict, positive, whole
+from models.config_checks import whole
 from models.config_networks import GeneratorConfig
 from models.errors import ConfigError, ExportError
 from models.generators.base import Generator
 from models.generators.registry import build_generator
 from models.weights_file import (
+    NetworkCard,
     card_name,
     fill_network,
-    read_bands,
     read_card,
     read_weights,
     weights_name,
     write_network,
 )
 
-FORMAT = 1
 _NAME = "generator"
 WEIGHTS = weights_name(_NAME)
 CARD = card_name(_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorCard:
+class GeneratorCard(NetworkCard):
     """What must be known of a generator to use it, and where it comes from.
 
     Parameters
     ----------
     architecture : GeneratorConfig
     scale : int
-    bands : tuple of str
-        In the order of the input's planes.
-    data_range : float
-        The DN that means reflectance one.
     halo : int
         Receptive field: how far in LR pixels an output pixel looks.
-    pixel_dtype : str
-        Of the DN it was trained on.
-    store_version, store_digest : str or None
-        Of the pair store it was trained on.
-    training : mapping
-        Summary of the run: configuration, steps, scores.
-    weights_sha256 : str
-        Of the weights file; filled in on saving.
-    format : int
     """
 
     architecture: GeneratorConfig
     scale: int
-    bands: tuple[str, ...]
-    data_range: float
     halo: int
-    pixel_dtype: str = "uint16"
-    store_version: str | None = None
-    store_digest: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
-    weights_sha256: str = ""
-    format: int = FORMAT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("scale", "halo"):
             whole(name, getattr(self, name))
-        positive("data_range", self.data_range)
 
     @property
     def name(self) -> str:
@@ -81,11 +56,6 @@ class GeneratorCard:
         shape = self.architecture
         kind = f"{shape.name}-{shape.planes}x{shape.depth}-x{self.scale}"
         return f"{kind}@{self.weights_sha256[:12]}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, ready for JSON."""
-        values = dataclasses.asdict(self)
-        return {**values, "bands": list(self.bands), "training": dict(self.training)}
 
 
 def save_generator(folder: Path, generator: Generator, card: GeneratorCard) -> GeneratorCard:
@@ -107,17 +77,7 @@ def load_card(folder: Path) -> GeneratorCard:
     ExportError
         When the card is missing, damaged, or of another format.
     """
-    values = read_card(folder, _NAME, GeneratorCard, version=FORMAT)
-    try:
-        values["architecture"] = from_dict(GeneratorConfig, values["architecture"])
-        values["bands"] = read_bands(values)
-        values["data_range"] = float(values["data_range"])
-        return GeneratorCard(**values)
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        path = folder / CARD
-        raise ExportError(
-            f"{path} does not describe a generator: {error}", path=str(path)
-        ) from error
+    return read_card(folder, _NAME, GeneratorCard, architecture=GeneratorConfig)
 
 
 def load_generator(folder: Path) -> tuple[Generator, GeneratorCard]:

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,23 +21,53 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from models.config_checks import from_dict, positive
 from models.errors import ConfigError, ExportError
 
+FORMAT = 1
 _REMEDY = "take both files as they were written together"
 
 
-class Card(Protocol):
-    """A frozen dataclass that says what weights are of."""
+@dataclass(frozen=True, kw_only=True)
+class NetworkCard:
+    """What the cards of all networks say: of which imagery, where from, and of which weights.
 
-    @property
-    def weights_sha256(self) -> str:
-        """Of the weights file; filled in on saving."""
+    Parameters
+    ----------
+    bands : tuple of str
+        In the order of the planes.
+    data_range : float
+        The DN that means reflectance one.
+    pixel_dtype : str
+        Of the DN it was trained on.
+    store_version, store_digest : str or None
+        Of the pair store it was trained on.
+    training : mapping
+        Summary of the run: configuration, steps, scores.
+    weights_sha256 : str
+        Of the weights file; filled in on saving.
+    format : int
+    """
+
+    bands: tuple[str, ...]
+    data_range: float
+    pixel_dtype: str = "uint16"
+    store_version: str | None = None
+    store_digest: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        positive("data_range", self.data_range)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, ready for JSON, the number of the ``format`` among them."""
+        """As plain values, ready for JSON."""
+        values = dataclasses.asdict(self)
+        return {**values, "bands": list(self.bands), "training": dict(self.training)}
 
 
-_Card = TypeVar("_Card", bound=Card)
+_Card = TypeVar("_Card", bound=NetworkCard)
 
 
 def weights_name(name: str) -> str:
@@ -57,27 +88,55 @@ def write_network(folder: Path, name: str, network: nn.Module, card: _Card) -> _
 
     Returns
     -------
-    Card
+    NetworkCard
         With the digest of the weights.
     """
     tensors = {key: t.detach().cpu().contiguous() for key, t in network.state_dict().items()}
     weights = save_tensors(tensors)
     digest = hashlib.sha256(weights).hexdigest()
-    card = dataclasses.replace(card, weights_sha256=digest)  # type: ignore[type-var]  # a dataclass
+    card = dataclasses.replace(card, weights_sha256=digest)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / weights_name(name), weights)
     _replace(folder / card_name(name), (json.dumps(card.to_dict(), indent=2) + "\n").encode())
     return card
 
 
-def read_card(folder: Path, name: str, kind: type, *, version: int) -> dict[str, Any]:
-    """Values of a card, those that `kind` knows.
+def read_card(
+    folder: Path, name: str, kind: type[_Card], *, architecture: type | None = None
+) -> _Card:
+    """Read what a network is, without its weights.
+
+    Parameters
+    ----------
+    kind : type
+        Of the card.
+    architecture : type, optional
+        Configuration that stands under ``architecture``.
 
     Raises
     ------
     ExportError
         When the card is missing, damaged, or of another format.
     """
+    path = folder / card_name(name)
+    values = _card_values(folder, name)
+    # Later versions of a format may add keys; those of this version must be there.
+    known = {item.name for item in dataclasses.fields(kind)}
+    values = {key: value for key, value in values.items() if key in known}
+    try:
+        if architecture is not None:
+            values["architecture"] = from_dict(architecture, values["architecture"])
+        if not isinstance(values["bands"], list):
+            raise ConfigError(f"bands must be a list of names, got {values['bands']!r}")
+        values["bands"] = tuple(str(band) for band in values["bands"])
+        values["data_range"] = float(values["data_range"])
+        return kind(**values)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        what = name if name.endswith("s") else f"a {name}"
+        raise ExportError(f"{path} does not describe {what}: {error}", path=str(path)) from error
+
+
+def _card_values(folder: Path, name: str) -> dict[str, Any]:
     path = folder / card_name(name)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -87,27 +146,12 @@ def read_card(folder: Path, name: str, kind: type, *, version: int) -> dict[str,
         ) from error
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} cannot be read: {error}", path=str(path)) from error
-    if not isinstance(values, dict) or values.get("format") != version:
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else type(values).__name__
         raise ExportError(
-            f"{path} has {name} format {found}, this version reads {version}", path=str(path)
+            f"{path} has {name} format {found}, this version reads {FORMAT}", path=str(path)
         )
-    # Later versions of a format may add keys; those of this version must be there.
-    known = {item.name for item in dataclasses.fields(kind)}
-    return {key: value for key, value in values.items() if key in known}
-
-
-def read_bands(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of bands of a card.
-
-    Raises
-    ------
-    ConfigError
-        When they are no list.
-    """
-    if not isinstance(values["bands"], list):
-        raise ConfigError(f"bands must be a list of names, got {values['bands']!r}")
-    return tuple(str(band) for band in values["bands"])
+    return values
 
 
 def read_weights(folder: Path, name: str, digest: str) -> dict[str, Tensor]:
