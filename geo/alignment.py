@@ -133,7 +133,7 @@ def read_aligned(
     """
     if alignment.field is None:
         shift_yx = (alignment.dy_px, alignment.dx_px)
-        warped = warp_to(reference, _moved(hr_geobox, shift_yx, scale), bands=bands)
+        warped = warp_to(reference, ground_of(hr_geobox, shift_yx, scale), bands=bands)
     else:
         # Content lies down and right of its ground, so the ground is up and left.
         displacement = -scale * alignment.field.over(hr_geobox)
@@ -145,7 +145,7 @@ def read_aligned(
     return Pixels(data, warped.valid)
 
 
-def _moved(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
+def ground_of(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
     """Where the ground of these pixels really lies.
 
     Content lies `shift_yx` LR pixels down and right of where the georeference says, so the

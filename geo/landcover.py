@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import shapely
 import shapely.errors
 import shapely.geometry
@@ -64,11 +63,15 @@ class LandCover:
     def _tree(self) -> shapely.STRtree:
         return shapely.STRtree(self.polygons)
 
+    def touching(self, shape: shapely.Geometry) -> list[int]:
+        """Places of the polygons that may touch a shape, in their order."""
+        return sorted(self._tree.query(shape).tolist())
+
     def category_of(self, geobox: GeoBox) -> str | None:
         """Category with the largest share of a piece of ground, or None where there is none."""
         footprint = geobox.footprint("EPSG:4326", buffer=0).geom
         areas: dict[str, float] = {}
-        for index in np.sort(self._tree.query(footprint)):
+        for index in self.touching(footprint):
             share = self.polygons[index].intersection(footprint).area
             if share > 0:
                 name = self.categories[index]
