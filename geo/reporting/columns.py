@@ -12,7 +12,7 @@ from geo.reporting.summary import Rows
 
 # Where a tile is, and sums that only pooling needs, are no columns to look at.
 _HIDDEN = {"tile", "row", "col", "geometry", "values"}
-_SUM = "squared_error"
+_SUMS = ("squared_error", "confusion")
 # Bytes for all columns together: past it the last ones are left out, and the page says which.
 BUDGET = 14_000_000
 _NAME_CHARS = 300
@@ -55,7 +55,7 @@ def tile_columns(rows: Rows, budget: int = BUDGET) -> dict[str, Any]:
 def _column_names(rows: Rows) -> list[str]:
     """Names in the order of the rows, those of SR before those of bicubic and others."""
     seen = dict.fromkeys(name for row in rows for name in row)
-    shown = [n for n in seen if n not in _HIDDEN and not n.endswith(_SUM)]
+    shown = [n for n in seen if n not in _HIDDEN and not n.endswith(_SUMS)]
     return sorted(shown, key=lambda name: name.startswith(("bicubic_", "other_", "real_")))
 
 

@@ -32,6 +32,8 @@ BETTER = {
     "omission": "lower",
     "hallucination": "lower",
     "lpips": "lower",
+    "fcn_mean_iou": "higher",
+    "fcn_same_mean_iou": "higher",
 }
 _LISTED = 20  # names of tiles that were left out, beside their number
 

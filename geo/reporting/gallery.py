@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from geo.pictures import encode_jpeg, encode_png, stretch_limits, to_rgb8
 from geo.region_picture import draw_region
+from geo.reporting.class_colours import paint_map
 from geo.reporting.plan import ReportPlan
 from geo.reporting.ramps import VIRIDIS, paint
+from geo.reporting.segmenter import Segmenter
 from geo.reporting.summary import Rows, headline_rows
 from geo.reporting.tiles import TilePixels, read_tiles
 
@@ -28,6 +30,13 @@ _OVERVIEW_PX = 900
 _TILE_PX = 512  # of larger tiles the middle is shown
 # A tile of mostly holes is neither a best nor a worst example of anything.
 _MIN_SHOWN = 0.5
+_MAPS = {
+    "labels": "labels",
+    "real": "aerial map",
+    "sr": "SR map",
+    "bicubic": "bicubic map",
+    "other": "other map",
+}
 
 
 def draw_overview(plan: ReportPlan) -> dict[str, Any]:
@@ -88,8 +97,15 @@ def _share(row: dict[str, Any]) -> float:
     return next((float(share) for share in shares if share is not None), 1.0)
 
 
-def draw_tiles(plan: ReportPlan, rows: Rows, budget: int = BUDGET) -> list[dict[str, Any]]:
+def draw_tiles(
+    plan: ReportPlan, rows: Rows, budget: int = BUDGET, segmenter: Segmenter | None = None
+) -> list[dict[str, Any]]:
     """The chosen tiles of the ground that the headline is about, with their images.
+
+    Parameters
+    ----------
+    segmenter : callable, optional
+        The one that the plan is for; without it there are no pictures of maps.
 
     Returns
     -------
@@ -100,8 +116,10 @@ def draw_tiles(plan: ReportPlan, rows: Rows, budget: int = BUDGET) -> list[dict[
     drawn: list[dict[str, Any]] = []
     size = 0
     for rank, row in _by_turns(choose_tiles(headline_rows(rows)[1])):
-        [tile] = read_tiles(plan, plan.batch_of(row["tile"]))
+        [tile] = read_tiles(plan, plan.batch_of(row["tile"]), segmenter)
         images, error_dn = draw_tile(tile, plan.bands)
+        if plan.segmenter is not None:
+            images |= draw_maps(tile, len(plan.segmenter.classes))
         size += sum(map(len, images.values()))
         if drawn and size > budget:
             break
@@ -149,6 +167,16 @@ def draw_tile(tile: TilePixels, bands: tuple[str, ...]) -> tuple[dict[str, str],
     for name, error in errors.items():
         shown[name] = _jpeg(_ramp(error[middle] / max(limit, 1e-6), judged[middle]))
     return shown, limit
+
+
+def draw_maps(tile: TilePixels, classes: int) -> dict[str, str]:
+    """Images of the maps of a tile; see `geo.reporting.class_colours`."""
+    middle = _middle(tile.sr.shape[-2:], tile.sr.shape[-1], 1)
+    return {
+        title: _png(paint_map(tile.maps[name][middle], classes))
+        for name, title in _MAPS.items()
+        if name in tile.maps
+    }
 
 
 def _middle(shape: tuple[int, ...], full_px: int, scale: int) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geo.reporting.plan import ReportPlan
+from geo.reporting.use_told import use_notes
 
 
 def notes(summary: Mapping[str, Any], plan: ReportPlan) -> list[str]:
@@ -14,6 +15,7 @@ def notes(summary: Mapping[str, Any], plan: ReportPlan) -> list[str]:
         *_ground(summary, plan),
         *(_with_truth(summary, plan) if plan.references else _without_truth()),
         *_without_need(summary, plan),
+        *(use_notes(summary["use"]) if summary["use"] else ()),
     ]
 
 

@@ -10,11 +10,14 @@ import re
 from importlib.resources import files
 from typing import Any
 
+from geo.reporting.class_colours import class_colours
 from geo.reporting.columns import tile_columns
 from geo.reporting.gallery import draw_overview, draw_tiles
 from geo.reporting.headline import cautions, headline
 from geo.reporting.plan import ReportPlan
+from geo.reporting.segmenter import Segmenter
 from geo.reporting.summary import Rows
+from geo.reporting.use_told import use_cautions, use_sentence
 
 # In the order in which they need each other.
 _SCRIPTS = (
@@ -26,6 +29,7 @@ _SCRIPTS = (
     "headline.js",
     "map.js",
     "viewer.js",
+    "use.js",
     "histogram.js",
     "scatter.js",
     "table.js",
@@ -33,13 +37,17 @@ _SCRIPTS = (
 )
 
 
-def build_page(plan: ReportPlan, rows: Rows, summary: dict[str, Any]) -> str:
+def build_page(
+    plan: ReportPlan, rows: Rows, summary: dict[str, Any], segmenter: Segmenter | None = None
+) -> str:
     """The page of scored tiles, with pictures of a chosen few.
 
     Parameters
     ----------
     summary : dict
         As ``summary.json`` holds it: null for what is not finite.
+    segmenter : callable, optional
+        The one that the plan is for, for pictures of maps.
     """
     return fill_page(
         {
@@ -48,10 +56,22 @@ def build_page(plan: ReportPlan, rows: Rows, summary: dict[str, Any]) -> str:
             "cautions": cautions(summary),
             "tiles": tile_columns(rows),
             "overview": draw_overview(plan),
-            "pictures": draw_tiles(plan, rows),
+            "pictures": draw_tiles(plan, rows, segmenter=segmenter),
+            "use": _use(summary["use"]),
         },
         title=f"Super-resolution report: {plan.title}",
     )
+
+
+def _use(use: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the page says of maps beside the summary's numbers."""
+    if use is None:
+        return None
+    return {
+        "sentence": use_sentence(use),
+        "cautions": use_cautions(use),
+        "colours": class_colours(len(use["classes"])),
+    }
 
 
 def fill_page(data: dict[str, Any], title: str) -> str:

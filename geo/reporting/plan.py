@@ -15,12 +15,14 @@ from geo.catalog.scene import Refusal
 from geo.chips import Cell, Lattice, blocks_of
 from geo.errors import BandError, GridError, ReportError
 from geo.ground import GroundWindow
+from geo.labels import Labels, check_classes
 from geo.landcover import LandCover
 from geo.pairstore.config import default_data_range
 from geo.raster_io import Pixels, RasterInfo, inspect_raster, read_window
 from geo.region_source import absolute_href, geobox_to_dict
 from geo.reporting.references import AerialScene, Reference, choose_references
 from geo.reporting.satellite import SatelliteView
+from geo.reporting.segmenter import SegmenterFacts
 from geo.sensor import degrade
 from geo.splits import SplitRule
 from geo.upscale_plan import FileStamp
@@ -98,6 +100,10 @@ class ReportPlan:
         Of the pair store whose split that is.
     has_uncertainty : bool
         `sr` tells how sure it is of each pixel.
+    segmenter : SegmenterFacts or None
+        Of what maps of the images are made by.
+    labels : Labels or None
+        What those maps are held against, beside the map of the reference.
     """
 
     sr: Drawn
@@ -118,6 +124,8 @@ class ReportPlan:
     landcover: LandCover | None
     store_version: str | None
     has_uncertainty: bool
+    segmenter: SegmenterFacts | None = None
+    labels: Labels | None = None
 
     @property
     def tiles(self) -> int:
@@ -178,6 +186,9 @@ class ReportPlan:
             "split": self.split_rule and asdict(self.split_rule),
             "landcover": cover and [cover.categories, [p.wkb_hex for p in cover.polygons]],
             "store_version": self.store_version,
+            "segmenter": self.segmenter and asdict(self.segmenter),
+            "labels": self.labels
+            and [asdict(FileStamp.of(self.labels.source)), self.labels.classes],
         }
 
 
@@ -194,6 +205,8 @@ def plan_report(
     landcover: LandCover | None = None,
     store_version: str | None = None,
     refused: Sequence[Refusal] = (),
+    segmenter: SegmenterFacts | None = None,
+    labels: Labels | None = None,
     run: Callable[..., Iterable[object]] = map,
 ) -> ReportPlan:
     """Lay out the tiles and align the references to the region, each once.
@@ -204,15 +217,21 @@ def plan_report(
         In the bands of `sr`; without any, only what needs no truth is scored.
     refused : sequence of Refusal
         References that are out already.
+    labels : Labels, optional
+        Read where there is a segmenter.
     run : callable
         Like ``map``, for aligning references side by side.
 
     Raises
     ------
     GridError, BandError
-        If `lr` is not what `sr` was made from, or `other` is not of its grid and bands.
+        If `lr` is not what `sr` was made from, or `other` is not of its grid and bands; or the
+        segmenter looks at bands that `sr` has not.
     ReportError
-        If no reference can be aligned: then a score would say nothing.
+        If no reference can be aligned: then a score would say nothing. If the segmenter is of
+        imagery of another range, or there is neither reference nor label to hold its maps against.
+    CatalogError
+        If no class of the labels is known to the segmenter.
     """
     sr, other = _anywhere(sr), other and _anywhere(other)
     info = inspect_raster(sr.href)
@@ -223,6 +242,10 @@ def plan_report(
     coarse = _coarse_grid(info, scale) if lr is None else lr.geobox
     if other is not None:
         _check_other(inspect_raster(other.href), info, bands)
+    data_range = data_range or default_data_range(info.dtype)
+    if segmenter is not None:
+        segmenter.check(sr.href, bands, data_range)
+        _check_held(segmenter, labels, has_reference=bool(references))
     affine = coarse.affine
     lattice = Lattice(crs=str(coarse.crs), resolution_xy=(affine.a, -affine.e), lr_size=tile_lr)
     cells = tuple(lattice.cells_in(coarse))
@@ -248,7 +271,7 @@ def plan_report(
         lr_geobox=coarse,
         bands=bands,
         scale=scale,
-        data_range=data_range or default_data_range(info.dtype),
+        data_range=data_range,
         block_px=block_px or (int(tagged) * scale if tagged else None),
         lattice=lattice,
         cells=cells,
@@ -257,7 +280,19 @@ def plan_report(
         landcover=landcover,
         store_version=store_version,
         has_uncertainty=UNCERTAINTY in info.bands,
+        segmenter=segmenter,
+        labels=None if segmenter is None else labels,
     )
+
+
+def _check_held(segmenter: SegmenterFacts, labels: Labels | None, *, has_reference: bool) -> None:
+    if labels is not None:
+        check_classes(labels, segmenter.classes)
+    elif not has_reference:
+        raise ReportError(
+            f"{segmenter.name} makes maps that nothing can be held against: wanted labels, an "
+            "aerial reference whose map it can make too, or both"
+        )
 
 
 def _anywhere(drawn: Drawn) -> Drawn:

@@ -11,7 +11,9 @@ from geo.chips import Cell
 from geo.coregister import measure_window
 from geo.errors import GeoError
 from geo.pictures import colour_bands
+from geo.reporting.map_scores import MAP_COLUMNS, score_maps
 from geo.reporting.plan import Batch, ReportPlan, tile_name
+from geo.reporting.segmenter import Segmenter
 from geo.reporting.tiles import TilePixels, read_tiles
 from geo.scores.pair import NAMES, Perceptual, score_pair
 
@@ -27,7 +29,10 @@ _FACTS = (
 
 
 def score_batch(
-    plan: ReportPlan, batch: Batch, perceptual: Perceptual | None = None
+    plan: ReportPlan,
+    batch: Batch,
+    perceptual: Perceptual | None = None,
+    segmenter: Segmenter | None = None,
 ) -> list[dict[str, Any]]:
     """Score neighbouring tiles.
 
@@ -37,6 +42,8 @@ def score_batch(
     ----------
     perceptual : callable, optional
         See `geo.scores.pair.score_pair`.
+    segmenter : callable, optional
+        The one that the plan is for.
 
     Returns
     -------
@@ -45,12 +52,12 @@ def score_batch(
         added by `with_outlines`.
     """
     try:
-        tiles = read_tiles(plan, batch)
+        tiles = read_tiles(plan, batch, segmenter)
     except GeoError as error:
         if len(batch.cells) == 1:
             return [_unread_row(plan, batch.cells[0], error)]
         alone = (Batch((cell,), batch.reference) for cell in batch.cells)
-        return [row for one in alone for row in score_batch(plan, one, perceptual)]
+        return [row for one in alone for row in score_batch(plan, one, perceptual, segmenter)]
     return [_row(plan, tile, batch.reference, perceptual) for tile in tiles]
 
 
@@ -91,6 +98,7 @@ def _row(
         "cloud_share": None if tile.cloudy is None else float(tile.cloudy.mean()),
         "registration_residual_px": _residual_px(tile, plan.scale),
         "uncertainty": _uncertainty(tile),
+        **(score_maps(tile, plan.segmenter.classes) if plan.segmenter else {}),
         **_provenance(plan, tile, reference),
         "error": None,
     }
@@ -100,6 +108,7 @@ def _unread_row(plan: ReportPlan, cell: Cell, error: GeoError) -> dict[str, Any]
     """The row of a tile of which nothing is known but its place."""
     whos = ("", "bicubic_", *(("other_",) if plan.other else ()))
     names = [f"{who}{name}" for who in whos for name in (*NAMES, "gain_db")]
+    names += MAP_COLUMNS if plan.segmenter else ()
     known = {"error": error.message, "split": _split_of(plan, cell), "values": 0.0}
     return {
         "tile": tile_name(cell),

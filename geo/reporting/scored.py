@@ -76,7 +76,9 @@ def read_scored(folder: Path, name: str | None = None) -> ScoredTiles:
         raise ReportError(
             f"{folder}: the report lacks {', '.join(missing)}; write it anew with `skyscale report`"
         )
-    columns = {field.name: _column(table[field.name], field.type) for field in table.schema}
+    # Lists are sums of a tile's map, which only pooling within its own report needs.
+    flat = [field for field in table.schema if not pa.types.is_list(field.type)]
+    columns = {field.name: _column(table[field.name], field.type) for field in flat}
     return ScoredTiles(name=name or str(folder), columns=columns, facts=facts)
 
 

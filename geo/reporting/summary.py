@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from geo.reporting.map_scores import MAP_SCORES
 from geo.reporting.notes import notes
 from geo.reporting.plan import ReportPlan
+from geo.reporting.use import pooled_maps, summarise_use
 from geo.scores import pair
 from geo.scores.pixels import psnr_of
 from geo.scores.pooling import bootstrap_interval, group_places
@@ -19,7 +21,9 @@ from geo.scores.pooling import bootstrap_interval, group_places
 Rows = Sequence[dict[str, Any]]
 
 # Names of scores that every image may have; sums for pooling are none.
-SCORES = tuple(n for n in (*pair.NAMES, "lpips") if n not in ("squared_error", "hf_power"))
+SCORES = tuple(
+    n for n in (*pair.NAMES, "lpips", *MAP_SCORES) if n not in ("squared_error", "hf_power")
+)
 _WHO = {"sr": "", "bicubic": "bicubic_", "other": "other_"}
 # Upper ends of groups, and what they are called.
 _GAPS = ((1, "up to 1 day"), (3, "1 to 3 days"), (7, "3 to 7 days"), (30, "7 to 30 days"))
@@ -42,10 +46,11 @@ def summarise(
     """
     scope, chosen = headline_rows(rows)
     data_range = plan.data_range
+    use = summarise_use(chosen, plan)
     summary = {
         "scope": scope,
         **pool(chosen, data_range),
-        "scores": score_table(chosen, data_range),
+        "scores": score_table(chosen, data_range, pooled_maps(use)),
         "data_range": data_range,
         "crop_px": 0,
         "mask": _mask(plan),
@@ -68,6 +73,7 @@ def summarise(
             {"scene": r.id, "reason": r.reason, "detail": r.detail} for r in plan.refused
         ],
         "seams": seams,
+        "use": use,
         "by_split": _by(rows, "split", data_range),
         "by_category": _by(chosen, "category", data_range),
         "by_gap": _by_size(chosen, "gap_days", _GAPS, data_range),
@@ -122,15 +128,22 @@ def pool(rows: Rows, data_range: float) -> dict[str, Any]:
     }
 
 
-def score_table(rows: Rows, data_range: float) -> dict[str, dict[str, dict[str, float]]]:
+def score_table(
+    rows: Rows, data_range: float, maps: Mapping[tuple[str, str], float] | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """Every score of every image that is known of any tile: pooled where it can be, mean, median.
+
+    Parameters
+    ----------
+    maps : mapping of (score, image) to float, optional
+        What `geo.reporting.use.pooled_maps` says.
 
     Returns
     -------
     dict
         Score to ``sr``, ``bicubic`` and ``other``, each with ``mean`` and ``median`` over tiles,
-        and ``pooled`` for PSNR (by summed errors), the gain over bicubic, and the detail (by summed
-        powers).
+        and ``pooled`` for PSNR (by summed errors), the gain over bicubic, the detail (by summed
+        powers), and the agreement of maps (by summed confusions).
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in (*SCORES, "gain_db"):
@@ -141,7 +154,10 @@ def score_table(rows: Rows, data_range: float) -> dict[str, dict[str, dict[str, 
                 continue
             values = [row[column] for row in known]
             told = {"mean": float(np.mean(values)), "median": float(np.median(values))}
-            whole = _whole(rows, name, prefix, data_range)
+            if name in MAP_SCORES:
+                whole = (maps or {}).get((name, who))
+            else:
+                whole = _whole(rows, name, prefix, data_range)
             table.setdefault(name, {})[who] = (
                 {"pooled": whole} if whole is not None else {}
             ) | told

@@ -15,6 +15,7 @@ from geo.errors import ReportError
 from geo.reporting.map_picture import draw_map
 from geo.reporting.page import build_page
 from geo.reporting.plan import ReportPlan
+from geo.reporting.segmenter import Segmenter
 from geo.reporting.summary import Rows, summarise
 
 # The contract's columns stand first and are always there, also where nothing is known.
@@ -35,7 +36,12 @@ COLUMNS = (
 
 
 def write_report(
-    plan: ReportPlan, rows: Rows, out: Path, *, seams: Mapping[str, Any] | None = None
+    plan: ReportPlan,
+    rows: Rows,
+    out: Path,
+    *,
+    seams: Mapping[str, Any] | None = None,
+    segmenter: Segmenter | None = None,
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """Write all files.
 
@@ -45,6 +51,8 @@ def write_report(
         With outlines (`geo.reporting.rows.with_outlines`).
     seams : mapping, optional
         See `geo.reporting.seams.seam_score`.
+    segmenter : callable, optional
+        The one that the plan is for, for pictures of maps.
 
     Returns
     -------
@@ -72,7 +80,8 @@ def write_report(
         tiles_frame(rows).to_parquet(files["tiles"], index=False)
         files["summary"].write_text(json.dumps(plain(summary), indent=2) + "\n")
         files["map"].write_bytes(draw_map(rows))
-        files["page"].write_text(build_page(plan, rows, plain(summary)), encoding="utf-8")
+        page = build_page(plan, rows, plain(summary), segmenter)
+        files["page"].write_text(page, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{out}: the report cannot be written ({error})") from error
     return summary, files

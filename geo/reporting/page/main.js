@@ -13,6 +13,7 @@ function fillScores(select, names) {
 
 showHeadline();
 showScores();
+showUse();
 showGroups();
 showMethod();
 fillScores($("score"), [...SCORED, ...NAMED]);

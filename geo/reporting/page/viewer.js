@@ -1,6 +1,6 @@
 // One tile: two pictures under a slider, all of them side by side, and its numbers.
-const ORDER = ["LR", "bicubic", "SR", "other", "aerial", "SR error", "bicubic error", "other error"];
-const TOLD = { LR: "satellite image", aerial: "aerial image", other: OTHER, "other error": `${OTHER} error` };
+const ORDER = ["LR", "bicubic", "SR", "other", "aerial", "SR error", "bicubic error", "other error", "labels", "aerial map", "SR map", "bicubic map", "other map"];
+const TOLD = { LR: "satellite image", aerial: "aerial image", other: OTHER, "other error": `${OTHER} error`, "aerial map": "map of aerial image", "SR map": "map of SR", "bicubic map": "map of bicubic", "other map": `map of ${OTHER}` };
 const pictureName = (name) => TOLD[name] ?? name;
 
 function startViewer() {
@@ -60,9 +60,11 @@ function startViewer() {
   function showStrip(entry) {
     $("strip").replaceChildren();
     $("strip-note").textContent = "";
+    $("strip-legend").hidden = true;
     if (!entry) return;
     $("strip").append(...figuresOf(entry));
     $("strip-note").textContent = noteOf(entry);
+    showLegend(entry);
   }
 
   /** Scores of the tile, those of bicubic below, and the medians of the headline's tiles. */
