@@ -28,8 +28,9 @@ def use_sentence(use: Mapping[str, Any]) -> str:
     told = f"Mean IoU of maps against the labels: {scores}. "
     if order["verdict"] == "holds":
         return told + (
-            "As it should be, the map of the real image is better than SR's, and SR's better than "
-            f"bicubic's ({'; '.join(_sure(step) for step in order['steps'])})."
+            "As it should be, the map of the real image is better than SR's "
+            f"({_sure(order['steps'][0])}), and SR's better than bicubic's "
+            f"({_sure(order['steps'][1])})."
         )
     steps = [step for step in order["steps"] if step["verdict"] != "holds"]
     return told + " ".join(_broken(step) for step in steps)

@@ -36,7 +36,8 @@ const medianOf = (name) => (COLUMNS.has(name) ? quantile(sortedValues(name, true
 function showScores() {
   const hasOther = SCORED.some((n) => n.startsWith("other_"));
   const whos = [["", "SR"], ["bicubic_", "bicubic"], ...(hasOther ? [["other_", OTHER]] : [])];
-  const names = SCORED.filter((n) => !scoreOf(n).who && SCORED.includes(`bicubic_${n}`) || n === "gain_db");
+  // Maps have a part of their own.
+  const names = SCORED.filter((n) => !scoreOf(n).who && !n.startsWith("fcn_") && SCORED.includes(`bicubic_${n}`) || n === "gain_db");
   const rows = names.map((name) => {
     const told = whos.map(([prefix]) => [overall(prefix, name), medianOf(prefix + name)]);
     return [name, told, verdict(name, told, whos)];

@@ -21,6 +21,10 @@ function showUse() {
       title.append(square(k), name);
       return [title, ...whos.map((who) => make("td", told.images[who] ? fixed(told.images[who].iou[name], 3) : ""))];
     })));
+  const covers = Object.entries(USE.by_category);
+  if (covers.length) $("use-groups").append(...tableOf(["Mean IoU by land cover", "tiles", ...whos.map((who) => WHOSE[who])], held, (_, key) => covers
+    .filter(([, told]) => told[key])
+    .map(([name, { [key]: told }]) => [make("th", name, { scope: "row" }), make("td", told.tiles), ...whos.map((who) => make("td", told[who] ? fixed(told[who].mean_iou, 3) : ""))])));
   const { tiles, places } = USE[held[0][0]];
   $("use-note").textContent = `Segmenter ${USE.segmenter}${USE.labels ? `, labels ${USE.labels}` : ""}; ${counted(tiles)}, ${counted(places, "place")}. Small: 95 % intervals. Classes that do not occur are left out.`;
 }
@@ -34,7 +38,7 @@ function tableOf(titles, held, rowsOf) {
     const heading = make("tr", null, { class: "group" });
     heading.append(make("th", `Against the ${what}`, { colspan: titles.length, scope: "rowgroup" }));
     body.append(heading);
-    for (const cells of rowsOf(USE[key])) {
+    for (const cells of rowsOf(USE[key], key)) {
       const line = make("tr");
       line.append(...cells);
       body.append(line);
