@@ -65,12 +65,10 @@ class Segmenter(nn.Module):
     @property
     def halo(self) -> int:
         """How far in pixels a pixel looks around itself, where nothing ends."""
-        return max(
-            max(at - low, high - at) for at, low, high in map(self._seen, range(self.stride))
-        )
+        return max(map(self._reach, range(self.stride)))
 
-    def _seen(self, at: int) -> tuple[int, int, int]:
-        """A pixel, and the first and last that it depends on, along a row."""
+    def _reach(self, at: int) -> int:
+        """How far along a row the pixel looks that lies so far from a multiple of `stride`."""
         asked = [(at, at)]  # which scores of each size
         for _ in range(self.stages):
             low, high = asked[-1]
