@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.data import PairLike, PairSource, Window, cut_all, cut_pair
+from models.data import PairLike, PairSource, Window, cut_all, cut_pair, labels_of
 
 _MB = 1 << 20
 
@@ -44,7 +44,8 @@ class CachedPairs:
         missing = [index for index in dict.fromkeys(indices) if index not in self._kept]
         fresh = dict(zip(missing, self._source.read(missing), strict=True)) if missing else {}
         for index, pair in fresh.items():
-            size = pair.lr.nbytes + pair.hr.nbytes + pair.valid.nbytes
+            images = pair.lr, pair.hr, pair.valid, labels_of(pair)
+            size = sum(image.nbytes for image in images if image is not None)
             if size <= self._left:
                 self._left -= size
                 self._kept[index] = pair

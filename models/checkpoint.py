@@ -157,7 +157,8 @@ def _same_run(state: Mapping[str, Any], config: TrainConfig, spec: PairSpec) -> 
 
 
 def _spec_values(spec: PairSpec) -> dict[str, Any]:
-    return {"scale": spec.scale, "bands": list(spec.bands), "data_range": spec.data_range}
+    values = {"scale": spec.scale, "bands": list(spec.bands), "data_range": spec.data_range}
+    return {**values, **({"classes": list(spec.classes)} if spec.classes else {})}
 
 
 def _sync_folder(folder: Path) -> None:

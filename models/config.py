@@ -13,8 +13,10 @@ from typing import Any
 from models.config_checks import at_least, from_dict, not_negative, one_of, positive, share
 from models.config_chips import ChipsConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
+from models.config_segment import SegmentConfig
 from models.config_style import AugmentConfig, StyleConfig
-from models.config_unpaired import PRODUCTS, TASKS, CycleConfig
+from models.config_tasks import check_task
+from models.config_unpaired import TASKS, CycleConfig
 from models.errors import ConfigError
 
 OBJECTIVES = (
@@ -125,7 +127,8 @@ class TrainConfig:
         in an order of its own, so that none need have a partner (CycleGAN); ``degrade`` learns
         from pairs how LR images come of HR ones, to make LR partners of other aerial imagery;
         ``style`` gives the HR images of one aerial campaign the look of another's; ``dcgan`` and
-        ``vae`` draw HR chips of noise, by a game or by likelihood.
+        ``vae`` draw HR chips of noise, by a game or by likelihood; ``segment`` learns from labels
+        what each HR pixel shows, to tell what a map made of SR is worth.
     cycle : CycleConfig
         Of ``unpaired``, and the network of ``degrade``.
     style : StyleConfig
@@ -134,6 +137,8 @@ class TrainConfig:
         Of ``paired``.
     chips : ChipsConfig
         Of ``dcgan`` and ``vae``.
+    segment : SegmentConfig
+        Of ``segment``.
     generator, discriminator : GeneratorConfig, DiscriminatorConfig
     seed : int
         Of weights, order of pairs, crops and flips.
@@ -220,6 +225,7 @@ class TrainConfig:
     style: StyleConfig = field(default_factory=StyleConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     chips: ChipsConfig = field(default_factory=ChipsConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     seed: int = 0
@@ -323,98 +329,9 @@ class TrainConfig:
             raise ConfigError(
                 "losses.consistency compares at the full scale: set it or growing_share to 0"
             )
-        if self.task == "unpaired":
-            self._check_unpaired()
-        if self.task == "degrade" and (self.growing_share or self.losses.feature_matching):
-            raise ConfigError(
-                "growing_share and losses.feature_matching have no meaning for the task degrade: "
-                "set them to 0"
-            )
-        if self.task == "style":
-            self._check_style()
-        if self.augment.style and self.task != "paired":
-            raise ConfigError(
-                f"augment style gives pairs another look, but the task is {self.task}: leave it out"
-            )
-        if PRODUCTS[self.task] == "chips":
-            self._check_chips()
+        check_task(self)
         if self.generator.fused:
             raise ConfigError("a fused generator cannot be trained: leave generator.fused out")
-
-    def _check_unpaired(self) -> None:
-        """Refuse what compares a drawing with the truth of its own ground."""
-        wants_a_partner = {
-            "objective relativistic_paired": self.objective == "relativistic_paired",
-            "discriminator.conditional": self.discriminator.conditional,
-            "losses.feature_matching": self.losses.feature_matching > 0,
-            "growing_share": self.growing_share > 0,
-        }
-        for name, wants in wants_a_partner.items():
-            if wants:
-                raise ConfigError(
-                    f"{name} needs LR and HR images of the same ground, which the task unpaired "
-                    "has not; docs/guides/training.md has settings that fit, with the objective "
-                    "least_squares"
-                )
-
-    def _check_style(self) -> None:
-        """Refuse what a game, an LR image or a partner would be needed for."""
-        for name in ("source", "target"):
-            if not getattr(self.style, name):
-                raise ConfigError(
-                    f"the task style needs style {name}: a pattern of aerial scene ids, such as "
-                    '"*_2012*"'
-                )
-        if not self.losses.features:
-            raise ConfigError(
-                "the task style needs losses features: the weights file of a VGG network, or "
-                '"random" for one that has learned nothing'
-            )
-        no_use = {
-            "adversarial_steps": (self.adversarial_steps, "there is no game"),
-            "growing_share": (self.growing_share, "there is one scale only"),
-            "balance": (self.balance, "no pairs have categories to be weighed by"),
-            "losses perceptual": (self.losses.perceptual, "style layout is its weight"),
-            "losses style": (self.losses.style, "style style is its weight"),
-        }
-        for name, (value, why) in no_use.items():
-            if value:
-                raise ConfigError(f"{name} is {value}, but in the task style {why}: set it to 0")
-
-    def _check_chips(self) -> None:
-        """Refuse what a task without any input has no use for."""
-        task = self.task
-        if (self.content_steps if task == "dcgan" else self.adversarial_steps) > 0:
-            without, wanted = (
-                ("content", "adversarial") if task == "dcgan" else ("adversarial", "content")
-            )
-            raise ConfigError(
-                f"the task {task} has no {without} phase: set {without}_steps to 0, and "
-                f"{wanted}_steps to what it may take"
-            )
-        if task == "dcgan" and self.objective == "relativistic_paired":
-            raise ConfigError(
-                "objective relativistic_paired compares with the truth of the same ground, and "
-                "chips drawn of noise show none; docs/guides/training.md has settings that fit, "
-                "with the objective non_saturating"
-            )
-        wants_an_input = {
-            "generator": self.generator != GeneratorConfig(),
-            "losses": self.losses != LossConfig(),
-            "discriminator.conditional": self.discriminator.conditional,
-            "growing_share": self.growing_share > 0,
-        }
-        for name, wants in wants_an_input.items():
-            if wants:
-                raise ConfigError(
-                    f"{name} has no meaning for the task {task}, which draws of noise alone: leave "
-                    "it out; [chips] says what draws"
-                )
-        if self.accumulate > 1:
-            raise ConfigError(
-                f"accumulate is {self.accumulate}, but batch normalisation counts a whole "
-                f"mini-batch: set it to 1, or batch_size lower, for the task {task}"
-            )
 
     @property
     def steps(self) -> int:

@@ -16,6 +16,7 @@ PRODUCTS = {
     "style": "style",
     "dcgan": "chips",
     "vae": "chips",
+    "segment": "segmenter",
 }
 """What each task makes."""
 

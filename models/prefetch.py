@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from models.data import Batch, BatchMaker
+from models.batches import Batch, BatchMaker
 
 _LEAST, _MOST, _MEMORY = 4, 32, 64 << 20  # mini-batches, and bytes of them
 

@@ -89,11 +89,12 @@ def correctness(scores: Mapping[str, float], of: str = "") -> float | None:
 
 
 def faithfulness(scores: Mapping[str, float]) -> float:
-    """How near a state without a game is to what is real: the likelihood where that is known.
+    """How near a state without a game is to what is real.
 
-    Else PSNR; see `psnr_of`.
+    The likelihood of chips, the mean IoU of maps, else PSNR; see `psnr_of`.
     """
-    return scores.get("elbo", psnr_of(scores))
+    told = [scores[name] for name in ("elbo", "mean_iou") if name in scores]
+    return told[0] if told else psnr_of(scores)
 
 
 def psnr_of(scores: Mapping[str, float]) -> float:

@@ -11,18 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.batches import BatchMaker
 from models.cached_pairs import CachedPairs
 from models.checkpoint import load_newest, restore, save_checkpoint
 from models.clock import Clock, growth_at, settings_at
 from models.config import TrainConfig
-from models.data import (
-    BatchMaker,
-    PairSource,
-    PairSpec,
-    Side,
-    band_statistics,
-    check_pairs,
-)
+from models.data import PairSource, PairSpec, Side, band_statistics, check_pairs
 from models.distributed import Ranks, pick_dtype
 from models.errors import TrainingError
 from models.evaluate import Evaluation, Score

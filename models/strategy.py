@@ -27,6 +27,8 @@ from models.generators.base import Generator
 from models.generators.registry import build_generator
 from models.player import Metrics
 from models.product import Product
+from models.segment_step import SegmentLearner
+from models.segmenter import Segmenter
 from models.step import Growth, Learner
 from models.style import StyleLearner
 from models.tensors import Tensors
@@ -97,6 +99,10 @@ def build_strategy(
     bands = len(spec.bands)
     if config.task == "degrade":
         return _degrading(config, spec, statistics, here, dtype)
+    if config.task == "segment":
+        network = Segmenter(bands=bands, classes=len(spec.classes), config=config.segment)
+        _settle((network,), statistics, here)
+        return SegmentLearner(network, config, here, dtype)
     if PRODUCTS[config.task] == "chips":
         side = spec.scale * (patch_lr or config.patch_lr)
         return _of_noise(config, bands, side, statistics, here, dtype)
@@ -162,7 +168,9 @@ def _coarse_side(config: TrainConfig, spec: PairSpec) -> tuple[Degrader, Discrim
 
 
 def _settle(
-    networks: tuple[Generator | Discriminator | Degrader | ChipGenerator | ChipEncoder, ...],
+    networks: tuple[
+        Generator | Discriminator | Degrader | ChipGenerator | ChipEncoder | Segmenter, ...
+    ],
     statistics: tuple[npt.NDArray[np.float32], float],
     here: Ranks,
 ) -> None:

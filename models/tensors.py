@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.data import Batch
+from models.batches import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class Tensors:
     shift: tuple[int, int]
     lr_valid: Tensor | None = None  # [n, 1, p, p], 1 or 0, where LR is of other ground than HR
     restyled: Tensor | None = None  # [n], whether a pair is to be shown with another look
+    labels: Tensor | None = None  # [n, s*p, s*p], int64: 0 for none, else 1 plus the class
 
     @classmethod
     def of(cls, batch: Batch, device: torch.device) -> Tensors:
@@ -44,6 +45,7 @@ class Tensors:
             restyled=None
             if batch.restyled is None
             else torch.from_numpy(batch.restyled).to(device),
+            labels=None if batch.labels is None else moved(batch.labels)[:, 0].long(),
         )
 
     def for_discriminator(self, images: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.batches import BatchMaker
 from models.config import TrainConfig
 from models.content_losses import lattice
-from models.data import BatchMaker
 from models.discriminators.registry import build_discriminator
 from models.distributed import pick_device, pick_dtype
 from models.generators.registry import build_generator

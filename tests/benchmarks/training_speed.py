@@ -32,8 +32,9 @@ from flows.tracking import end_run, mlflow_client, start_run
 from geo.pairstore.config import StoreConfig
 from geo.pairstore.rows import PairData
 from geo.pairstore.store import PairStore
+from models.batches import BatchMaker
 from models.config import TrainConfig
-from models.data import BatchMaker, ListedPairs, PairSpec
+from models.data import ListedPairs, PairSpec
 from models.distributed import pick_device, pick_dtype
 from models.trainer import train
 from tests.benchmarks.minimal_loop import steps_per_s

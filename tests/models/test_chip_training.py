@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from models.batches import Batch
 from models.chip_product import judge_chips
 from models.chips import load_chips
 from models.config import HealthConfig, TrainConfig
 from models.config_chips import ChipsConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
-from models.data import Batch, PairSpec
+from models.data import PairSpec
 from models.dcgan import DCGANLearner
 from models.distributed import Ranks
 from models.errors import ConfigError, TrainingError

@@ -11,10 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.batches import Batch, BatchMaker
 from models.cached_pairs import CachedPairs
 from models.data import (
-    Batch,
-    BatchMaker,
     ListedPairs,
     Pair,
     PairLike,

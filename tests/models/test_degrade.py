@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
 
+from models.batches import Batch
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig, LossConfig
 from models.config_unpaired import CycleConfig
 from models.cycle_losses import distance, whole_cells
-from models.data import Batch, ListedPairs, Pair, PairSpec
+from models.data import ListedPairs, Pair, PairSpec
 from models.degrade import DegraderCard, DegraderModel, load_degrader, save_degrader
 from models.degrade_step import DegradeLearner
 from models.degrader import Degrader

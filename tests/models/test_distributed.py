@@ -19,6 +19,7 @@ from models.chips import load_chips
 from models.config import TrainConfig
 from models.config_chips import ChipsConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
+from models.config_segment import SegmentConfig
 from models.config_style import StyleConfig
 from models.degrade import load_degrader_card
 from models.distributed import Ranks, pick_device, pick_dtype, ranks
@@ -158,6 +159,29 @@ def test_two_ranks_draw_the_chips_that_one_would(task: str, pairs: Path, tmp_pat
     drawn = [load_chips(tmp_path / str(n) / "chips").draw(4) for n in (1, 2)]
     assert not np.array_equal(*drawn)  # sums in another order: it was another computation
     np.testing.assert_allclose(*drawn, atol=0.1)  # of 255
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_the_classes_that_one_would(pairs: Path, tmp_path: Path) -> None:
+    """Labels missing on one rank more than on the other weigh no pixel differently."""
+    with np.load(pairs) as held:
+        arrays = {name: held[name] for name in ("lr", "hr", "valid")}
+    labels = 1 + (arrays["hr"].mean(axis=1) > 127).astype(np.uint8)
+    labels[::3, :20] = 0
+    np.savez(tmp_path / "labelled.npz", labels=labels, **arrays)
+    config = replace(
+        CONFIG,
+        task="segment",
+        segment=SegmentConfig(labels="given", channels=4, stages=2),
+        generator=GeneratorConfig(),
+        adversarial_steps=0,
+    )
+    for count in (1, 2):
+        launch(tmp_path / "labelled.npz", tmp_path / str(count), ranks=count, config=config)
+    one, two = (load_file(tmp_path / f"{n}/segmenter/segmenter.safetensors") for n in (1, 2))
+    assert any(not torch.equal(one[name], two[name]) for name in one), "sums in another order"
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-3)
 
 
 def test_alone_without_torchrun() -> None:

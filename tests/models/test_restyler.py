@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
+from models.batches import BatchMaker
 from models.config_networks import GeneratorConfig
 from models.config_style import AugmentConfig
-from models.data import BatchMaker, PairSpec
+from models.data import PairSpec
 from models.errors import ConfigError, ExportError
 from models.export import GeneratorCard, save_generator
 from models.generators.base import Generator

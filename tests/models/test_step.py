@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from models.batches import Batch
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
-from models.data import Batch
 from models.discriminators.registry import build_discriminator
 from models.distributed import Ranks
 from models.generators.registry import build_generator

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.batches import Batch
 from models.campaigns import Campaigns
 from models.config import TrainConfig
 from models.config_networks import GeneratorConfig, LossConfig
 from models.config_style import AugmentConfig, StyleConfig
 from models.content_losses import gram
-from models.data import Batch, ListedPairs, Pair
+from models.data import ListedPairs, Pair
 from models.distributed import Ranks
 from models.errors import ConfigError, DataError
 from models.features import load_features

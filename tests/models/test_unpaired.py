@@ -11,19 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from models.batches import Batch, BatchMaker
 from models.config import TrainConfig
 from models.config_networks import DiscriminatorConfig, GeneratorConfig, LossConfig
 from models.config_unpaired import CycleConfig
 from models.cycle_losses import distance, whole_cells
-from models.data import (
-    Batch,
-    BatchMaker,
-    ListedPairs,
-    PairSpec,
-    Side,
-    band_statistics,
-    places_of,
-)
+from models.data import ListedPairs, PairSpec, Side, band_statistics, places_of
 from models.degrader import Degrader
 from models.distributed import Ranks
 from models.errors import ConfigError, DataError
