@@ -15,6 +15,9 @@ Example: skyscale report out.tif aerial.tif --lr scene.tif --out my-report
 Example, without a reference: skyscale report out.tif --out my-report
 
 Example, two models: skyscale report out.tif aerial/ --other bicubic.tif --out my-report
+
+Example, by use: skyscale report out.tif aerial.tif --segmenter models:/skyscale-segmenter@latest \\
+--labels landcover.geojson --out my-report
 """
 
 
@@ -49,6 +52,17 @@ def report(
     ] = None,
     landcover: Annotated[str | None, typer.Option(help="GeoJSON with `category`.")] = None,
     lpips: Annotated[str | None, typer.Option(help="File of LPIPS weights.")] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="Makes maps of SR, bicubic and the reference, which are compared: a trained "
+            "segmenter (models:/..., runs:/..., folder) or an ONNX file."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="What those maps should show: GeoJSON with `category`, or a raster."),
+    ] = None,
     tile: Annotated[int, typer.Option(help="LR pixels on a side of a tile.")] = 32,
     block_px: Annotated[
         int | None,
@@ -78,6 +92,8 @@ def report(
                 store=store,
                 landcover=landcover,
                 lpips=lpips,
+                segmenter=segmenter,
+                labels=labels,
                 tile=tile,
                 block_px=block_px,
                 run_id=run_id,
@@ -95,8 +111,11 @@ def report(
 def score_lines(r: dict[str, Any]) -> list[str]:
     """The result in words, and what it does not know."""
     from geo.reporting.headline import cautions, headline
+    from geo.reporting.use_told import use_cautions, use_sentence
 
     lines = [headline(r), *(f"  {caution}" for caution in cautions(r))]
+    if r.get("use"):
+        lines += [use_sentence(r["use"]), *(f"  {caution}" for caution in use_cautions(r["use"]))]
     if r.get("seams"):
         score = r["seams"]["score"]
         lines.append(f"  Seams along edges of blocks: {score:+.3f} (0: none).")

@@ -117,6 +117,7 @@ def read_pipeline(path: Path) -> PipelineConfig:
     ingest_config = _table(path, tables, "ingest", IngestConfig, {})
     store = {"store": ingest_config.store}
     upscale_config = _table(path, tables, "upscale", UpscaleFlowConfig, {"model": ""})
+    has_maps = tables.get("report", {}).get("segmenter") is not None
     return PipelineConfig(
         ingest=ingest_config,
         train=_table(path, tables, "train", TrainFlowConfig, store),
@@ -131,6 +132,7 @@ def read_pipeline(path: Path) -> PipelineConfig:
                 **({"reference": ingest_config.aerial} if ingest_config.aerial else {}),
                 "lr": upscale_config.source,
                 "landcover": ingest_config.landcover,
+                **({"labels": ingest_config.landcover} if has_maps else {}),
                 **store,
             },
         ),

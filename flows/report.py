@@ -48,6 +48,12 @@ class ReportFlowConfig:
         GeoJSON of polygons with the property ``category``.
     lpips : str, optional
         File of LPIPS weights; without it there is no LPIPS.
+    segmenter : str, optional
+        Network that makes maps of the images, to see whether SR serves as well as the real one:
+        models:/NAME@ALIAS, runs:/ID/segmenter, a folder with segmenter.json, or an ONNX file.
+    labels : str, optional
+        What those maps are held against beside the map of the real image: GeoJSON of polygons with
+        the property ``category``, or a label raster.
     tile : int
         LR pixels on a side of a tile, where there is no store.
     block_px : int, optional
@@ -69,6 +75,8 @@ class ReportFlowConfig:
     store: str | None = None
     landcover: str | None = None
     lpips: str | None = None
+    segmenter: str | None = None
+    labels: str | None = None
     tile: int = 32
     block_px: int | None = None
     run_id: str | None = None
@@ -82,9 +90,16 @@ def report(config: ReportFlowConfig) -> dict[str, Any]:
     """Run the stage; returns what ``summary.json`` holds."""
     from geo.reporting.table import write_report
 
-    plan = plan_tiles(config)
-    scored = score_tiles(plan, config)
-    summary, files = write_report(plan, scored.rows, Path(config.out), seams=scored.seams)
+    maps = report_work.find_maps(config.segmenter, config.labels)
+    plan = plan_tiles(config, maps)
+    scored = score_tiles(plan, config, maps)
+    summary, files = write_report(
+        plan,
+        scored.rows,
+        Path(config.out),
+        seams=scored.seams,
+        segmenter=None if maps is None else report_work.load_maps(maps),
+    )
     scored.kept.remove()
     run_id = config.run_id or tracking.start_run(
         f"report {Path(config.sr).name}",
@@ -106,12 +121,20 @@ def report(config: ReportFlowConfig) -> dict[str, Any]:
 
 @task(name="plan tiles", cache_policy=NO_CACHE, **TRIED_AGAIN)
 @masked
-def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
-    """Find the scenes, register and harmonise each reference once, lay out the tiles."""
+def plan_tiles(config: ReportFlowConfig, maps: str | None = None) -> ReportPlan:
+    """Find the scenes, register and harmonise each reference once, lay out the tiles.
+
+    Parameters
+    ----------
+    maps : str, optional
+        Where `config.segmenter` is on this machine.
+    """
+    from geo.labels import open_labels
     from geo.landcover import LandCover
     from geo.pairstore.store import PairStore
     from geo.raster_io import inspect_raster
     from geo.reporting.plan import UNCERTAINTY, Drawn, plan_report
+    from geo.reporting.segmenter import SegmenterFacts
 
     report_work.check_lpips(config.lpips)
     info = inspect_raster(config.sr)
@@ -133,6 +156,8 @@ def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
             landcover=LandCover.read(config.landcover) if config.landcover else None,
             store_version=str(store.version) if store else None,
             refused=refused,
+            segmenter=None if maps is None else SegmenterFacts.of(report_work.load_maps(maps)),
+            labels=open_labels(config.labels) if config.labels else None,
             run=run,
         )
     report_work.tell_plan(plan)
@@ -141,12 +166,13 @@ def plan_tiles(config: ReportFlowConfig) -> ReportPlan:
 
 @task(name="score tiles", cache_policy=NO_CACHE)
 @masked
-def score_tiles(plan: ReportPlan, config: ReportFlowConfig) -> Scored:
+def score_tiles(plan: ReportPlan, config: ReportFlowConfig, maps: str | None = None) -> Scored:
     """Score the tiles that are not scored yet, and the edges of blocks."""
     return report_work.score_tiles(
         plan,
         Path(config.out),
         lpips=config.lpips,
+        segmenter=maps,
         restart=config.restart,
         workers=config.workers,
         tell=progress_teller("report-progress", title="Tiles of the report"),

@@ -19,6 +19,8 @@ _FIRST = (
     ("hallucination", "hallucination", ".3f"),
     ("lpips", "LPIPS", ".3f"),
     ("lr_consistency", "LR consistency", ".4f"),
+    ("fcn_mean_iou", "mean IoU of maps against labels", ".3f"),
+    ("fcn_same_mean_iou", "mean IoU of maps against the real image's", ".3f"),
 )
 _WHO = {"sr": "SR", "bicubic": "bicubic", "other": "other model"}
 
@@ -52,11 +54,15 @@ def publish_way(summary: Mapping[str, Any], page: Path, run_id: str) -> None:
 def report_markdown(summary: Mapping[str, Any], picture: Path, *, links: str = "") -> str:
     """The sentence, the ways on, cautions, the scores that are told first, and the map."""
     from geo.reporting.headline import cautions, headline
+    from geo.reporting.use_told import use_cautions, use_sentence
 
     lines = [f"**{escape_markdown(headline(dict(summary)))}**", ""]
     lines += [links, ""] if links else []
     lines += [f"- {escape_markdown(caution)}" for caution in cautions(dict(summary))]
     lines += ["", *_table(summary)]
+    if use := summary.get("use"):
+        lines += ["", escape_markdown(use_sentence(use)), ""]
+        lines += [f"- {escape_markdown(caution)}" for caution in use_cautions(use)]
     if seams := summary.get("seams"):
         lines += ["", f"Seams along edges of blocks: {seams['score']:+.3f} (0: none)"]
     return "\n".join([*lines, "", embed_picture(picture.read_bytes(), "Map of tiles")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ _NUMBERS = (
 )
 _WHO = {"sr": "", "bicubic": "bicubic_", "other": "other_"}
 _TAG_LENGTH = 2000
+_METRIC = re.compile(r"[^\w\-. ]")  # what MLflow does not take in a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,8 @@ def metrics_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Metrics under names that are the same in every run: ``report/SCORE``.
 
     Pooled where a score can be pooled, else its mean over tiles; bicubic's as
-    ``report/bicubic_SCORE``, medians as ``report/median_SCORE``.
+    ``report/bicubic_SCORE``, medians as ``report/median_SCORE``. Of maps there are those of the
+    real image too, ``report/real_SCORE``, and the IoU of each class, ``report/fcn_iou/CLASS``.
     """
     low, high = summary.get("gain_db_interval") or (None, None)
     numbers = {**summary, "gain_db_low": low, "gain_db_high": high}
@@ -106,6 +109,29 @@ def metrics_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             whole = of.get("mean") if of.get("pooled") is None else of["pooled"]
             yield from _known(f"{prefix}{score}", whole)
             yield from _known(f"median_{prefix}{score}", of.get("median"))
+    if summary.get("use"):
+        yield from _use_metrics(summary["use"])
+
+
+def _use_metrics(use: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """How well maps of each image agree, also class by class, and how far they are apart."""
+    from geo.reporting.map_scores import AGAINST, column_of
+    from geo.scores.agreement import NAMES
+
+    for against in AGAINST:
+        held = use[f"against_{against}"]
+        for image, told in held["images"].items() if held else ():
+            for name in NAMES:
+                yield from _known(column_of(image, against, name), told[name]["value"])
+            for name, value in told["iou"].items():
+                column = column_of(image, against, f"iou/{_METRIC.sub('_', name)}")
+                yield from _known(column, value)
+    for one in use["differences"]:
+        name = f"{AGAINST[one['against']]}_mean_iou_{one['a']}_less_{one['b']}"
+        low, high = one["interval"] or (None, None)
+        yield from _known(name, one["difference"])
+        yield from _known(f"{name}_low", low)
+        yield from _known(f"{name}_high", high)
 
 
 def _known(name: str, value: Any) -> Iterator[tuple[str, float]]:

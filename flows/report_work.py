@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.console import say
-from flows.errors import FlowError
+from flows.errors import FlowError, UsageError
 from flows.memory import keep_freed_memory
 from flows.progress import Pace, Progress
+from flows.registry import find_segmenter
 from flows.runtime import ClusterLostError, dask_client, run_all
 
 if TYPE_CHECKING:
     from geo.reporting.kept import KeptRows
     from geo.reporting.plan import Batch, ReportPlan
+    from geo.reporting.segmenter import SegmenterFacts
+    from models.segment import Segment
 
 # Fewer scenes than this are aligned before a cluster would have started.
 _WORTH_A_CLUSTER = 3
@@ -59,6 +62,43 @@ def check_lpips(path: str | None) -> None:
         Lpips(path, 1.0).check()
 
 
+def find_maps(segmenter: str | None, labels: str | None) -> str | None:
+    """Where what makes maps is on this machine; None where none is wanted.
+
+    Raises
+    ------
+    UsageError
+        If there are labels to hold maps against, and nothing that makes them.
+    FlowError
+        If there is no such segmenter.
+    """
+    if segmenter is not None:
+        return find_segmenter(segmenter)
+    if labels is not None:
+        raise UsageError(
+            f"--labels {labels}: they are what maps of the images are held against; wanted "
+            '--segmenter too, which makes them (a training with task = "segment", or ONNX)'
+        )
+    return None
+
+
+@lru_cache(maxsize=4)
+def load_maps(path: str) -> Segment:
+    """What makes maps, read once.
+
+    Raises
+    ------
+    ExportError
+        If it is none, or damaged.
+    """
+    import torch
+
+    from models.segment import load_segmenter
+
+    torch.set_num_threads(1)  # tiles are scored side by side on all cores
+    return load_segmenter(path)
+
+
 @contextmanager
 def mapper(count: int, workers: int | None) -> Iterator[Callable[..., Iterable[Any]]]:
     """Something like ``map`` for slow work on `count` things: on Dask if that is worth it."""
@@ -97,10 +137,29 @@ def tell_plan(plan: ReportPlan) -> None:
         say(f"report: {len(plan.references) - 10} more references registered")
     if not plan.references:
         say("report: no reference, so there is no PSNR; consistency, sharpness and seams only")
+    if plan.segmenter is not None:
+        _tell_maps(plan, plan.segmenter)
     for refusal in plan.refused[:10]:
         say(f"report: {refusal.id} is not used: {refusal.reason}, {refusal.detail}")
     if len(plan.refused) > 10:
         say(f"report: {len(plan.refused) - 10} more references are not used")
+
+
+def _tell_maps(plan: ReportPlan, segmenter: SegmenterFacts) -> None:
+    from geo.labels import check_classes
+
+    held = [
+        *(["labels"] if plan.labels else []),
+        *(["the real image's"] if plan.references else []),
+    ]
+    say(f"report: maps by {segmenter.name}, held against {' and '.join(held)}")
+    if segmenter.data_range != plan.data_range:
+        say(
+            f"report: it was trained on DN up to {segmenter.data_range:g}, those of SR go up to "
+            f"{plan.data_range:g} and are brought to that range"
+        )
+    if plan.labels and (unknown := check_classes(plan.labels, segmenter.classes)):
+        say(f"report: not counted, for the segmenter does not know them: {', '.join(unknown)}")
 
 
 def score_tiles(
@@ -108,6 +167,7 @@ def score_tiles(
     out: Path,
     *,
     lpips: str | None = None,
+    segmenter: str | None = None,
     restart: bool = False,
     workers: int | None = None,
     tell: Callable[[Pace], None] | None = None,
@@ -120,6 +180,8 @@ def score_tiles(
         The report's folder; what is scored is kept there meanwhile.
     lpips : str, optional
         File of weights.
+    segmenter : str, optional
+        Folder or file of the one that the plan is for.
     tell : callable, optional
         Told how far the work is, see `flows.artifacts.progress_teller`.
 
@@ -146,10 +208,10 @@ def score_tiles(
         say(f"report: going on; {before} of {plan.tiles} tiles are scored already")
     todo = [(i, b) for i, b in enumerate(plan.batches()) if i not in finished]
     progress = Progress("report", plan.tiles, "tiles", before=before, tell=tell)
-    done = before
+    done, scorer = before, _Scorer(plan.for_workers(), lpips, segmenter)
     try:
         with dask_client(workers) as client:
-            for index, rows in run_all(client, _Scorer(plan.for_workers(), lpips), todo):
+            for index, rows in run_all(client, scorer, todo):
                 if all(row["error"] is None for row in rows):
                     kept.keep(index, rows)  # others are tried again by a second run
                 finished[index] = rows
@@ -196,6 +258,12 @@ def closing(result: Mapping[str, Any]) -> str:
     done = f"{result['tiles_all']} tiles, {result['tiles']} in the figures"
     if result["gain_db"] is not None:
         done += f", gain {result['gain_db']:+.2f} dB"
+    for name, what in (("fcn_mean_iou", "labels"), ("fcn_same_mean_iou", "the real image's")):
+        told = (result.get("scores") or {}).get(name)
+        if told:
+            scores = ", ".join(f"{who} {of['pooled']:.3f}" for who, of in told.items())
+            done += f", mean IoU of maps against {what}: {scores}"
+            break
     refused = len(result["references_refused"])
     return f"{done}; refused: {refused} references, {result['tiles_unread']} unreadable tiles"
 
@@ -210,13 +278,16 @@ class _Scorer:
 
     plan: ReportPlan
     lpips: str | None
+    segmenter: str | None
 
     def __call__(self, task: tuple[int, Batch]) -> tuple[int, list[dict[str, Any]]]:
         from geo.reporting.rows import score_batch
 
         keep_freed_memory()  # Dask's nannies have it given back at once
         index, batch = task
-        return index, score_batch(self.plan, batch, _perceptual(self.lpips, self.plan.data_range))
+        perceptual = _perceptual(self.lpips, self.plan.data_range)
+        segmenter = None if self.segmenter is None else load_maps(self.segmenter)
+        return index, score_batch(self.plan, batch, perceptual, segmenter)
 
 
 @dataclass(frozen=True)

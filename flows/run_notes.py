@@ -90,6 +90,7 @@ def report_section(summary: Mapping[str, Any], place: ReportPlace) -> str:
     place : ReportPlace
     """
     from geo.reporting.headline import headline
+    from geo.reporting.use_told import use_sentence
 
     sentence, links = headline(dict(summary)), []
     if place.page is not None:
@@ -108,6 +109,7 @@ def report_section(summary: Mapping[str, Any], place: ReportPlace) -> str:
         f"Report: {sentence}",
         " · ".join(links),
         *_table(("score", "SR", "bicubic"), _score_rows(summary)),
+        *([plain(use_sentence(summary["use"]))] if summary.get("use") else []),
     ]
     if place.map is not None:
         told.append(f"![Map of the tiles]({mlflow_pages.picture(place.run_id, place.map)})")

@@ -15,7 +15,7 @@ def notes(summary: Mapping[str, Any], plan: ReportPlan) -> list[str]:
         *_ground(summary, plan),
         *(_with_truth(summary, plan) if plan.references else _without_truth()),
         *_without_need(summary, plan),
-        *(use_notes(summary["use"]) if summary["use"] else ()),
+        *(use_notes(summary["use"], plan.data_range) if summary["use"] else ()),
     ]
 
 

@@ -228,8 +228,8 @@ def plan_report(
         If `lr` is not what `sr` was made from, or `other` is not of its grid and bands; or the
         segmenter looks at bands that `sr` has not.
     ReportError
-        If no reference can be aligned: then a score would say nothing. If the segmenter is of
-        imagery of another range, or there is neither reference nor label to hold its maps against.
+        If no reference can be aligned: then a score would say nothing. If there is neither
+        reference nor label to hold the maps of a segmenter against.
     CatalogError
         If no class of the labels is known to the segmenter.
     """
@@ -242,9 +242,8 @@ def plan_report(
     coarse = _coarse_grid(info, scale) if lr is None else lr.geobox
     if other is not None:
         _check_other(inspect_raster(other.href), info, bands)
-    data_range = data_range or default_data_range(info.dtype)
     if segmenter is not None:
-        segmenter.check(sr.href, bands, data_range)
+        segmenter.check(sr.href, bands)
         _check_held(segmenter, labels, has_reference=bool(references))
     affine = coarse.affine
     lattice = Lattice(crs=str(coarse.crs), resolution_xy=(affine.a, -affine.e), lr_size=tile_lr)
@@ -271,7 +270,7 @@ def plan_report(
         lr_geobox=coarse,
         bands=bands,
         scale=scale,
-        data_range=data_range,
+        data_range=data_range or default_data_range(info.dtype),
         block_px=block_px or (int(tagged) * scale if tagged else None),
         lattice=lattice,
         cells=cells,

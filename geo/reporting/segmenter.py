@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from geo.errors import BandError, ReportError
 from geo.scores.agreement import Map
-from geo.upscale_plan import FileStamp
 
 _Stack = npt.NDArray[np.float32]
 
@@ -25,7 +24,7 @@ class Segmenter(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Identity: two of one name make the same map."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -61,8 +60,6 @@ class SegmenterFacts:
     classes, bands : tuple of str
     data_range : float
     halo, stride : int
-    stamps : tuple of FileStamp
-        Of its files: maps of other weights are other maps.
     """
 
     name: str
@@ -71,11 +68,10 @@ class SegmenterFacts:
     data_range: float
     halo: int
     stride: int
-    stamps: tuple[FileStamp, ...] = ()
 
     @classmethod
-    def of(cls, segmenter: Segmenter, files: Sequence[str] = ()) -> SegmenterFacts:
-        """Take the facts of a segmenter that was read from these files."""
+    def of(cls, segmenter: Segmenter) -> SegmenterFacts:
+        """Take the facts of a segmenter."""
         return cls(
             name=segmenter.name,
             classes=tuple(segmenter.classes),
@@ -83,18 +79,15 @@ class SegmenterFacts:
             data_range=float(segmenter.data_range),
             halo=segmenter.halo,
             stride=segmenter.stride,
-            stamps=tuple(FileStamp.of(path) for path in files),
         )
 
-    def check(self, sr: str, bands: Sequence[str], data_range: float) -> None:
-        """Whether it can look at an image with these bands and that range.
+    def check(self, sr: str, bands: Sequence[str]) -> None:
+        """Whether it can look at an image with these bands.
 
         Raises
         ------
         BandError
             If it wants bands that the image has not.
-        ReportError
-            If its DN mean something else.
         """
         missing = [band for band in self.bands if band not in bands]
         if missing:
@@ -103,13 +96,6 @@ class SegmenterFacts:
                 f"{', '.join(missing)}, but {', '.join(bands)}; take a segmenter of its bands",
                 href=sr,
                 missing=missing,
-            )
-        if not math.isclose(self.data_range, data_range, rel_tol=1e-6):
-            raise ReportError(
-                f"{self.name} was trained on DN up to {self.data_range:g} and those of {sr} go up "
-                f"to {data_range:g}; take a segmenter trained on imagery of its range",
-                wanted=data_range,
-                got=self.data_range,
             )
 
     def margin_px(self, scale: int) -> tuple[int, int]:
@@ -149,6 +135,7 @@ def draw_map(
     bands: Sequence[str],
     inner: tuple[slice, slice],
     facts: SegmenterFacts,
+    data_range: float,
 ) -> Map:
     """Classes of the inner part of an image without holes, in windows of bounded size.
 
@@ -160,6 +147,8 @@ def draw_map(
         Its bands, among them those of the segmenter.
     inner : (slice, slice)
         Rows and columns of `image`.
+    data_range : float
+        The DN that means 1.0 of the image, which is brought to the segmenter's.
 
     Returns
     -------
@@ -171,6 +160,8 @@ def draw_map(
         If the segmenter makes a map of another size, or of classes that it does not name.
     """
     seen = image[[list(bands).index(band) for band in facts.bands]]
+    if data_range != facts.data_range:
+        seen = seen * np.float32(facts.data_range / data_range)
     rows, cols = inner
     found = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.uint8)
     for top in range(rows.start, rows.stop, _WINDOW_PX):

@@ -131,7 +131,14 @@ def _draw_maps(
     fine = scale_slice(inner[0], plan.scale), scale_slice(inner[1], plan.scale)
     images = {"sr": whole.sr, "bicubic": whole.bicubic, "other": whole.other, "real": whole.hr}
     return {
-        name: draw_map(segmenter, fill_invalid(image, whole.judged), plan.bands, fine, facts)
+        name: draw_map(
+            segmenter,
+            fill_invalid(image, whole.judged),
+            plan.bands,
+            fine,
+            facts,
+            plan.data_range,
+        )
         * whole.judged[fine]
         for name, image in images.items()
         if image is not None

@@ -36,14 +36,14 @@ def summarise_use(rows: _Rows, plan: ReportPlan) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``segmenter`` (its name), ``classes``, ``labels`` (file, or null), ``unknown_labels``
-        (classes of the labels that the segmenter does not know); ``against_labels`` and
-        ``against_real``, each null where there is nothing to hold maps against, else with
-        ``tiles``, ``places``, ``place_tiles`` and ``images``: for ``real``, ``sr``, ``bicubic`` and
-        ``other`` the ``accuracy``, ``mean_accuracy`` and ``mean_iou`` (each ``value`` and
-        ``interval``), ``iou`` and ``class_accuracy`` by class (null where it does not occur), and
-        ``confusion`` (rows wanted, columns found); ``differences`` of mean IoU, ``order``, and
-        ``by_category``.
+        ``segmenter`` (its name), ``segmenter_data_range``, ``classes``, ``labels`` (file, or
+        null), ``unknown_labels`` (classes of the labels that the segmenter does not know);
+        ``against_labels`` and ``against_real``, each null where there is nothing to hold maps
+        against, else with ``tiles``, ``places``, ``place_tiles`` and ``images``: for ``real``,
+        ``sr``, ``bicubic`` and ``other`` the ``accuracy``, ``mean_accuracy`` and ``mean_iou`` (each
+        ``value`` and ``interval``), ``iou`` and ``class_accuracy`` by class (null where it does not
+        occur), and ``confusion`` (rows wanted, columns found); ``differences`` of mean IoU,
+        ``order``, and ``by_category``.
 
     Notes
     -----
@@ -61,6 +61,7 @@ def summarise_use(rows: _Rows, plan: ReportPlan) -> dict[str, Any] | None:
     ]
     return {
         "segmenter": plan.segmenter.name,
+        "segmenter_data_range": plan.segmenter.data_range,
         "classes": list(classes),
         "labels": plan.labels and Path(plan.labels.source).name,
         "unknown_labels": list(check_classes(plan.labels, classes)) if plan.labels else [],

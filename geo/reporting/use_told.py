@@ -65,9 +65,14 @@ def use_cautions(use: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def use_notes(use: Mapping[str, Any]) -> list[str]:
-    """How the scores of maps came about."""
+def use_notes(use: Mapping[str, Any], data_range: float) -> list[str]:
+    """How the scores of maps came about; `data_range` is that of the images."""
     told = [_FCN_SCORE, f"The segmenter is {use['segmenter']}: {', '.join(use['classes'])}."]
+    if (wanted := use["segmenter_data_range"]) != data_range:
+        told.append(
+            f"It was trained on DN up to {wanted:g}: those of these images, up to {data_range:g}, "
+            "were brought to that range by one factor."
+        )
     held = [use[key] for key in ("against_labels", "against_real") if use[key]]
     if use["labels"]:
         told.append(

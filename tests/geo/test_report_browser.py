@@ -16,9 +16,11 @@ from geo.reporting.columns import tile_columns
 from geo.reporting.gallery import draw_overview, draw_tiles
 from geo.reporting.page import build_page, fill_page
 from geo.reporting.plan import ReportPlan
+from geo.reporting.rows import score_batch
 from geo.reporting.summary import summarise
 from geo.reporting.table import plain
 from tests.geo import reports
+from tests.geo.segmenters import NearestColour, make_class_ground
 
 pytestmark = pytest.mark.slow
 
@@ -323,6 +325,52 @@ def test_without_satellite_image_there_is_no_bicubic(opened: Open, scored: Any) 
     assert "no bicubic to compare with" in page.inner_text("h1")
     assert page.input_value("#score") == "psnr_db"
     assert {page.inner_text("#left-tag"), page.inner_text("#right-tag")} == {"SR", "aerial image"}
+
+
+@pytest.fixture(scope="module")
+def use_report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of maps of four classes, one of which would be a script."""
+    ground = make_class_ground(tmp_path_factory.mktemp("classes"))
+    segmenter = NearestColour(classes=("farm", "<b>forest</b>", "town", "water"))
+    plan = ground.plan(segmenter, labels=None, other=ground.bicubic)
+    rows = [r for b in plan.batches() for r in score_batch(plan, b, segmenter=segmenter)]
+    return build_page(plan, rows, plain(summarise(rows, plan)), segmenter)
+
+
+def test_the_use_of_an_image_is_told_in_words_numbers_and_maps(
+    opened: Open, use_report: str
+) -> None:
+    page = opened(use_report)
+    assert "SR serves better than bicubic" in page.inner_text("#use-sentence")
+    lines = page.locator("#use-scores tbody tr").all_inner_texts()
+    assert lines[0] == "Against the map of the aerial image"
+    assert [line.split("\t")[0] for line in lines[1:]] == ["SR", "bicubic", "bicubic.tif"]
+    classes = page.locator("#use-classes tbody th[scope=row]").all_inner_texts()
+    assert classes == ["farm", "<b>forest</b>", "town", "water"]
+    assert page.locator("b").count() == 0
+    captions = page.locator("#strip figcaption").all_inner_texts()
+    maps = ["map of aerial image", "map of SR", "map of bicubic", "map of bicubic.tif"]
+    assert captions[-4:] == maps
+    assert page.locator("#strip-legend span").count() == 5
+    # A square of the legend has the colour that the class has on the maps.
+    square = "getComputedStyle(document.querySelector('#strip-legend i')).backgroundColor"
+    assert page.evaluate(square) == "rgb(0, 114, 178)"
+    page.select_option("#score", "fcn_same_mean_iou")
+    assert "(better)" in page.inner_text("#legend")
+    page.select_option("#left", "bicubic map")
+    assert page.inner_text("#left-tag") == "map of bicubic"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_use_of_an_image_fits_a_phone(opened: Open, use_report: str, scheme: str) -> None:
+    page = opened(use_report, width=390, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_without_segmenter_nothing_is_said_of_use(opened: Open, report: str) -> None:
+    page = opened(report)
+    assert page.locator("#use-part").is_hidden()
+    assert page.locator("#strip-legend").is_hidden()
 
 
 MANY, SIDE = 50_000, 224

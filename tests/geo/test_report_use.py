@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import rasterio
 
 from geo.errors import BandError, CatalogError, ReportError
+from geo.labels import open_labels
 from geo.reporting.map_scores import MAP_COLUMNS
 from geo.reporting.plan import Batch
 from geo.reporting.rows import score_batch, with_outlines
@@ -88,10 +90,12 @@ def test_a_window_of_a_region_has_the_map_of_the_whole_however_it_is_cut(
         for part, wide in zip(inner, (rows, cols), strict=True)
     )
     bands = ("red", "green", "blue")
+    data_range = facts.data_range
     wanted = segmenter(image[[2, 0, 1]])[inner]
     for window_px in (1024, 30):
         monkeypatch.setattr("geo.reporting.segmenter._WINDOW_PX", window_px)
-        assert (draw_map(segmenter, image[:, rows, cols], bands, within, facts) == wanted).all()
+        found = draw_map(segmenter, image[:, rows, cols], bands, within, facts, data_range)
+        assert (found == wanted).all()
 
 
 def test_the_scores_are_those_of_whole_images_against_labels(
@@ -207,17 +211,14 @@ def test_other_scores_do_not_change_and_without_segmenter_there_are_no_maps(
 def test_kept_rows_are_of_these_labels_and_this_segmenter(
     ground: ClassGround, tmp_path: Path
 ) -> None:
-    plan, file = ground.plan(), tmp_path / "weights"
-    file.write_text("1")
-    before = SegmenterFacts.of(NearestColour(), [str(file)])
-    file.write_text("22")
-    after = SegmenterFacts.of(NearestColour(), [str(file)])
+    plan = ground.plan()
+    copied = shutil.copy(ground.labels, tmp_path / "cover.tif")
     plans = [
         plan,
         replace(plan, labels=None),
+        replace(plan, labels=open_labels(copied)),  # which lacks the names of its values
         replace(plan, segmenter=None, labels=None),
-        replace(plan, segmenter=before),
-        replace(plan, segmenter=after),
+        replace(plan, segmenter=SegmenterFacts.of(NearestColour(name="trained once more"))),
     ]
     facts = [json.dumps(one.facts, default=list, sort_keys=True) for one in plans]
     assert len(set(facts)) == len(facts)
@@ -234,12 +235,21 @@ def test_a_tile_that_cannot_be_read_has_the_same_columns(ground: ClassGround) ->
 def test_a_segmenter_that_cannot_look_at_these_images_is_refused(ground: ClassGround) -> None:
     with pytest.raises(BandError, match="has no nir"):
         ground.plan(NearestColour(bands=("nir", "red", "green")))
-    with pytest.raises(ReportError, match="DN up to 255"):
-        ground.plan(NearestColour(data_range=255.0))
     with pytest.raises(CatalogError, match="none of which"):
         ground.plan(NearestColour(classes=("ice", "lava")))
     with pytest.raises(ReportError, match="nothing can be held against"):
         ground.plan(reference=None, labels=None)
+
+
+def test_dn_of_another_range_are_brought_to_the_segmenter_s(ground: ClassGround) -> None:
+    plan = ground.plan(tile_lr=32)
+    facts = SegmenterFacts.of(NearestColour(data_range=2 * plan.data_range))
+    image = np.random.default_rng(0).uniform(0, 3000, (3, 24, 24)).astype(np.float32)
+    whole = (slice(0, 24), slice(0, 24))
+    found = draw_map(NearestColour(), image, plan.bands, whole, facts, plan.data_range)
+    assert (found == NearestColour()(2 * image[[2, 0, 1]])).all()
+    told = write_summary(ground, segmenter=facts)
+    assert any("DN up to 20000" in note for note in told["notes"])
 
 
 def test_labels_that_the_segmenter_does_not_know_are_named_and_not_counted(
