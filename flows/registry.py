@@ -68,6 +68,27 @@ def find_degrader(uri: str) -> ModelSource | None:
     return _stored(uri, "degrader")
 
 
+def find_segmenter(uri: str) -> str:
+    """Resolve what makes maps to a folder, or an ONNX file, on this machine.
+
+    Raises
+    ------
+    UsageError
+        If the text names no kind of segmenter.
+    FlowError
+        If there is no such one.
+    """
+    if Path(uri).suffix.lower() == ".onnx" and Path(uri).is_file():
+        return str(Path(uri).resolve())
+    source = _stored(uri, "segmenter")
+    if source is None or source.folder is None:
+        raise UsageError(
+            f"segmenter is {uri!r}; wanted models:/NAME@ALIAS, models:/NAME/VERSION, "
+            "runs:/ID/segmenter, a folder with segmenter.json, or an ONNX file"
+        )
+    return source.folder
+
+
 def _stored(uri: str, kind: str) -> ModelSource | None:
     """A network of the registry, of a run, or in a folder."""
     if uri.startswith("models:/"):

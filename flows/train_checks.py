@@ -58,7 +58,7 @@ def images_of(summary: Mapping[str, Any], config: TrainConfig) -> dict[str, int]
         Of the version, as the store tells it.
     """
     pairs = summary["splits"].get("train", 0)
-    if config.task == "paired":
+    if config.task in ("paired", "segment"):
         return {"lr": pairs, "hr": pairs}
     true = pairs - sum(summary["derived"].values())
     if config.task == "degrade":
@@ -153,6 +153,8 @@ def check_networks(config: TrainConfig, store: StoreConfig) -> None:
     from models.discriminators.registry import build_discriminator
     from models.features import RANDOM, load_features
 
+    if config.task == "segment":
+        return  # it is built for any, and has no losses but one
     bands, scale = len(store.bands), store.scale
     features = config.losses.features
     if features not in (None, RANDOM) and not Path(str(features)).is_file():

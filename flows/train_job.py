@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # What a job, and so the card, says of its data.
 _DATA = ("bands", "scale", "lr_size", "data_range", "splits", "balance", "derived", "chips")
+# What is made of no generator.
+_FROM_SCRATCH = ("chips", "segmenter")
 # Passes over the pairs after which the default phases end. On a few hundred pairs held-out scores
 # fall again soon after this many.
 _MOST_EPOCHS = {"content_steps": 120, "adversarial_steps": 40}
@@ -180,10 +182,10 @@ def read_settings(
         If the file cannot be read or a setting cannot be.
     """
     values = _given(config)
-    if start is not None and PRODUCTS.get(task := values.get("task", "paired")) == "chips":
+    if start is not None and PRODUCTS.get(task := values.get("task", "paired")) in _FROM_SCRATCH:
         raise UsageError(
-            f"--start-from {start.source.uri}: it is a generator, and the task {task} draws chips "
-            "of noise, from scratch: leave it out"
+            f"--start-from {start.source.uri}: it is a generator, and the task {task} has none and "
+            "begins from scratch: leave it out"
         )
     settings = _settings(values if start is None else start.fill(values))
     images = images_of(summary, settings)
@@ -253,7 +255,8 @@ def _begin(
     splits, code = summary["splits"], code_tags()
     begun = None if start is None else start.to_dict()
     champion, work = _champion(), work_key("train", config)
-    made = settings.generator.name if kind_of(settings).product == "generator" else settings.task
+    kind = kind_of(settings)
+    made = settings.generator.name if kind.product == "generator" else settings.task
     run_id = tracking.start_run(
         f"train {made}, {store.place.name}@{summary['version']}",
         tags={
@@ -291,6 +294,7 @@ def _begin(
         "store_digest": summary["digest"],
         "data": {key: summary[key] for key in _DATA},
         "chips_digest": store.chips_digest(summary["version"]) if _has_chips(summary) else None,
+        "beside": kind.beside(),
         "config": settings.to_dict(),
         "start": begun,
         "restyler": None if restyler is None else restyler.to_dict(),
@@ -346,7 +350,9 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     summary = _same_data(config, job, store)
     given = _given(config)
     settings = _settings(_merged(job["config"], given))
-    splits = kind_of(settings).splits(summary, settings)
+    kind = kind_of(settings)
+    _check_beside(job, kind.beside())
+    splits = kind.splits(summary, settings)
     _check(config, settings, store, {**summary, "splits": splits})
     changed = _changes(job["config"], settings.to_dict())
     job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
@@ -362,6 +368,17 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
         say(f"train: {error}; what this run has to tell is kept until MLflow is back")
     say(f"train: going on with run {run_id}")
     return job
+
+
+def _check_beside(job: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse other labels than a run has learned from."""
+    was = job.get("beside") or {}  # older jobs know of nothing
+    other = [f"{key} {now[key]}, not {was.get(key)}" for key in now if now[key] != was.get(key)]
+    if other:
+        raise FlowError(
+            f"run {job['run_id']} has learned from other data than these: {', '.join(other)}; "
+            "wanted those that it began with, or start a new run"
+        )
 
 
 def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, Any]:

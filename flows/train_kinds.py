@@ -38,6 +38,13 @@ class Kind(Protocol):
     def pictured(self) -> str:
         """What its pictures show, from left to right."""
 
+    def beside(self) -> dict[str, Any]:
+        """What it learns from beside the store, as plain values that tell it from other such.
+
+        A run goes on with the same alone. Nothing, for most.
+        """
+        return {}
+
     def spec(self, store: StoreConfig) -> PairSpec:
         """What the network sees of a store's pairs."""
 
@@ -104,13 +111,15 @@ def kind_of(config: Mapping[str, Any] | TrainConfig) -> Kind:
     from flows.train_kind_chips import ChipsKind
     from flows.train_kind_degrader import DegraderKind
     from flows.train_kind_generator import GeneratorKind
+    from flows.train_kind_segmenter import SegmenterKind
     from flows.train_kind_style import StyleKind
 
-    task = config.get("task", "paired") if isinstance(config, Mapping) else config.task
+    values = config if isinstance(config, Mapping) else config.to_dict()
     kinds: dict[str, Callable[[], Kind]] = {
         "generator": GeneratorKind,
         "degrader": DegraderKind,
         "style": StyleKind,
         "chips": ChipsKind,
+        "segmenter": lambda: SegmenterKind(values["segment"]["labels"]),
     }
-    return kinds[PRODUCTS[task]]()
+    return kinds[PRODUCTS[values.get("task", "paired")]]()  # older jobs know of no other

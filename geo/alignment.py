@@ -9,6 +9,7 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 
+from geo.chips import ground_of
 from geo.colour_fit import ColourFit
 from geo.coregister import RegistrationRules
 from geo.errors import GridError
@@ -143,12 +144,3 @@ def read_aligned(
     data = alignment.colours.apply(warped.data)
     data[:, ~warped.valid] = 0
     return Pixels(data, warped.valid)
-
-
-def ground_of(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
-    """Where the ground of these pixels really lies.
-
-    Content lies `shift_yx` LR pixels down and right of where the georeference says, so the
-    ground of a pixel is to be looked for as far up and left of it.
-    """
-    return geobox.translate_pix(-shift_yx[1] * scale, -shift_yx[0] * scale)

@@ -115,3 +115,12 @@ def blocks_of(cells: Sequence[Cell], *, side: tuple[int, int] = (8, 16)) -> Iter
         blocks.setdefault((cell.row // side[0], cell.col // side[1]), []).append(cell)
     for key in sorted(blocks):
         yield blocks[key]
+
+
+def ground_of(geobox: GeoBox, shift_yx: tuple[float, float], scale: int) -> GeoBox:
+    """Where the ground of these pixels really lies.
+
+    Content lies `shift_yx` LR pixels down and right of where the georeference says, so the
+    ground of a pixel is to be looked for as far up and left of it.
+    """
+    return geobox.translate_pix(-shift_yx[1] * scale, -shift_yx[0] * scale)

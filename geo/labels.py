@@ -16,7 +16,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
-from geo.alignment import Alignment, ground_of
+from geo.alignment import Alignment
+from geo.chips import ground_of
 from geo.errors import CatalogError
 from geo.landcover import LandCover
 from geo.raster_io import RasterInfo, inspect_raster, read_window

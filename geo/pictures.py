@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from geo.class_colours import paint_map
 from geo.interpolate import upsample
 
 _Stack = npt.NDArray[np.float32]
@@ -114,6 +115,23 @@ def images_strip(
     there = np.concatenate([valid] * len(images), axis=1)
     limits = stretch_limits(np.concatenate(images, axis=2), there)
     return encode_png(strip([to_rgb8(image, limits, bands, valid) for image in images]))
+
+
+def map_strip(
+    image: _Stack, maps: Sequence[npt.NDArray[np.generic]], *, bands: Sequence[str]
+) -> bytes:
+    """PNG of an image and of maps of it: classes in colours, none in grey.
+
+    Parameters
+    ----------
+    image : array, [C, H, W]
+    maps : sequence of array, [H, W]
+        1 plus the place of the class, 0 for none.
+    bands : sequence of str
+    """
+    limits = stretch_limits(image, np.ones(image.shape[1:], np.bool_))
+    painted = [paint_map(np.asarray(one, np.uint8), int(one.max(initial=0))) for one in maps]
+    return encode_png(strip([to_rgb8(image, limits, bands), *painted]))
 
 
 def training_strip(

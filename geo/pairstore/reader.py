@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
+from geo.chips import ground_of
 from geo.pairstore.index import among, only
 from geo.pairstore.parts import Triple, read_pairs
 from geo.pairstore.rows import WITH_PIXELS, digest_rows
@@ -74,25 +77,47 @@ class PairReader:
     @cached_property
     def rows(self) -> pa.Table:
         """Identity, place, category and hash of the pairs, in the order of their indices."""
-        columns = (
-            "part",
-            "part_index",
-            "category",
-            "valid_fraction",
-            "row_sha256",
-            "side",
-            "derived",
+        return self._select(
+            "part", "part_index", "category", "valid_fraction", "row_sha256", "side", "derived"
         )
+
+    def _select(self, *columns: str) -> pa.Table:
         table = self.store.rows(
             split=self.split,
             version=self.version,
-            columns=columns,
+            columns=tuple(dict.fromkeys((*columns, "category"))),
             where=among("kind", WITH_PIXELS if self.chips else ("pair",))
             + ("" if self.derived else " AND derived IS NULL"),
         )
         if self.categories is not None:
             table = table.filter(pc.is_in(table["category"], pa.array(self.categories)))
         return table
+
+    @cached_property
+    def _places(self) -> list[tuple[Any, ...]]:
+        names = ("crs", "left", "top", "resolution_x", "resolution_y", "dy_px", "dx_px")
+        table = self._select(*names)
+        return list(zip(*(table[name].to_pylist() for name in names), strict=True))
+
+    def ground(self, index: int, window: tuple[int, int, int] | None = None) -> GeoBox:
+        """Where the ground of a pair's HR pixels really lies.
+
+        Parameters
+        ----------
+        window : (row, col, size), optional
+            In LR pixels; the whole pair by default.
+
+        Returns
+        -------
+        GeoBox
+            Of the HR grid, moved against its georeference as the aerial image was.
+        """
+        crs, left, top, res_x, res_y, dy, dx = self._places[index]
+        scale = self.scale
+        row, col, size = window or (0, 0, self.store.config.lr_size)
+        affine = Affine(res_x / scale, 0, left + col * res_x, 0, -res_y / scale, top - row * res_y)
+        geobox = GeoBox((size * scale, size * scale), affine, crs)
+        return ground_of(geobox, (dy or 0.0, dx or 0.0), scale)
 
     def row(self, index: int) -> dict[str, Any]:
         """All that the index says of a pair."""

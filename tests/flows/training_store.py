@@ -13,6 +13,7 @@ from geo.pairstore.rows import PairData, Row, chip_identity, pair_identity, scen
 from geo.pairstore.store import PairStore
 from geo.sensor import degrade
 
+PIXEL_M = 10.0
 SPLITS = ("train", "train", "train", "train", "val", "test")
 
 
@@ -79,6 +80,10 @@ def _pair(number: int, config: StoreConfig, split: str, aerial: tuple[str, ...])
         "crs": "EPSG:32633",
         "row": 0,
         "col": 10 * number,
+        "resolution_x": PIXEL_M,
+        "resolution_y": PIXEL_M,
+        "left": 10 * number * config.lr_size * PIXEL_M,
+        "top": 0.0,
         "split": split,
         "category": "farm" if number % 2 else "port|<b>",
         "valid_fraction": 1.0,
