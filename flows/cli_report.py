@@ -16,8 +16,8 @@ Example, without a reference: skyscale report out.tif --out my-report
 
 Example, two models: skyscale report out.tif aerial/ --other bicubic.tif --out my-report
 
-Example, by use: skyscale report out.tif aerial.tif --segmenter models:/skyscale-segmenter@latest \\
---labels landcover.geojson --out my-report
+Example, by use: skyscale report out.tif aerial.tif --segmenter net.onnx --labels cover.tif \
+--out my-report
 """
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
 import shapely.geometry
@@ -22,6 +23,7 @@ from flows.cli import app
 from geo.catalog.sources import read_scenes
 from tests.docs.not_run import reason_not_to_run
 from tests.docs.shell import PAGES, commands_of, toml_files_of
+from tests.flows.onnx_files import write_pixel_network
 from tests.flows.training_store import make_store
 from tests.servers.stac_server import StacServer
 
@@ -159,8 +161,32 @@ def test_the_guide_of_upscaling(reader: Reader) -> None:
 def test_the_guide_of_reports(reader: Reader) -> None:
     scene = reader.folder / "my-scenes/satellite/sat_20240621/sat_20240621.json"
     reader.type("upscale", scene, "bicubic.tif", "--model", "bicubic")
-    reader.own = {}
+    lay_down_segmenters(reader.folder)
+    reader.own = {"models:/skyscale-segmenter@challenger": "segmenter"}
     reader.follow("docs/guides/reports.md")
+    use = json.loads((reader.folder / "my-report" / "summary.json").read_text())["use"]
+    assert use["segmenter"].startswith("net@")
+
+
+def lay_down_segmenters(folder: Path) -> None:
+    """A network as a training leaves it, but untrained, and one of somebody's."""
+    import torch
+
+    from models.config_segment import SegmentConfig
+    from models.segment import SegmenterCard, save_segmenter
+    from models.segmenter import Segmenter
+
+    features = json.loads((folder / "my-scenes/landcover.geojson").read_text())["features"]
+    classes = tuple(sorted({f["properties"]["category"] for f in features}))
+    of: dict[str, Any] = {"classes": classes, "bands": ("red", "green", "blue")}
+    torch.manual_seed(0)
+    config = SegmentConfig(channels=4, stages=2)
+    network = Segmenter(bands=3, classes=len(classes), config=config)
+    card = SegmenterCard(architecture=config, data_range=10_000.0, **of)
+    save_segmenter(folder / "segmenter", network, card)
+    weight = np.random.default_rng(0).normal(size=(len(classes), 3))
+    bias = np.zeros(len(classes))
+    write_pixel_network(folder / "net.onnx", weight, bias, data_range=255, **of)
 
 
 def test_the_guide_of_comparing(reader: Reader) -> None:

@@ -7,10 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from flows import report_work
 from flows.cli_report import score_lines
@@ -22,28 +19,17 @@ from flows.report_log import metrics_of
 from flows.run_notes import ReportPlace, report_section
 from geo.errors import BandError, CatalogError
 from geo.reporting.table import write_report
+from tests.flows.onnx_files import write_pixel_network
 from tests.geo.segmenters import BANDS, CLASSES, COLOURS, ClassGround, make_class_ground
 
 TAKEN = ("blue", "red", "green")
 
 
 def write_nearest_colour(path: Path, **words: Any) -> str:
-    """The class whose colour is nearest: a convolution of one pixel, as ONNX."""
+    """The class whose colour is nearest, of images up to 10000 DN."""
     colours = COLOURS[:, [BANDS.index(band) for band in TAKEN]] / 10_000
-    weight = (2 * colours).astype(np.float32)[:, :, None, None]
-    bias = -(colours**2).sum(1).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "weight", "bias"], ["y"])],
-        "nearest colour",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, "h", "w"])],
-        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    onnx.save(model, path)
-    card = {"classes": CLASSES, "bands": TAKEN, "data_range": 10_000, "halo": 0, "stride": 1}
-    path.with_suffix(".json").write_text(json.dumps(card | words))
-    return str(path)
+    card = {"classes": CLASSES, "bands": TAKEN, "data_range": 10_000} | words
+    return write_pixel_network(path, 2 * colours, -(colours**2).sum(1), **card)
 
 
 @pytest.fixture(scope="module")
