@@ -136,6 +136,7 @@ def test_the_guide_of_training(reader: Reader) -> None:
     short = {
         "skyscale train --store my-store --resume": (),
         "skyscale train --store my-campaigns --config style.toml": (),
+        "skyscale train --store my-store --config segment.toml": (),  # reports will need it
         "skyscale train": ("--prepare",),
     }
     reader.follow("docs/guides/training.md", short)
