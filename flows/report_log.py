@@ -97,7 +97,7 @@ def metrics_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
     Pooled where a score can be pooled, else its mean over tiles; bicubic's as
     ``report/bicubic_SCORE``, medians as ``report/median_SCORE``. Of maps there are those of the
-    real image too, ``report/real_SCORE``, and the IoU of each class, ``report/fcn_iou/CLASS``.
+    real image too, ``report/real_SCORE``, and the IoU of each class, ``report/fcn_iou.CLASS``.
     """
     low, high = summary.get("gain_db_interval") or (None, None)
     numbers = {**summary, "gain_db_low": low, "gain_db_high": high}
@@ -124,7 +124,7 @@ def _use_metrics(use: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             for name in NAMES:
                 yield from _known(column_of(image, against, name), told[name]["value"])
             for name, value in told["iou"].items():
-                column = column_of(image, against, f"iou/{_METRIC.sub('_', name)}")
+                column = column_of(image, against, f"iou.{_METRIC.sub('_', name)}")
                 yield from _known(column, value)
     for one in use["differences"]:
         name = f"{AGAINST[one['against']]}_mean_iou_{one['a']}_less_{one['b']}"

@@ -198,7 +198,7 @@ class RasterLabels:
 
 def _shapes_on(cover: LandCover, geobox: GeoBox) -> Iterator[tuple[str, shapely.Geometry]]:
     """Polygons that touch a grid, cut to its surroundings, in its CRS."""
-    around = geobox.footprint("EPSG:4326", buffer=2 * abs(geobox.affine.a)).geom
+    around = geobox.footprint("EPSG:4326", buffer=2 * abs(geobox.affine.a), npoints=8).geom
     box = shapely.box(*around.bounds)
     to_grid = Transformer.from_crs(
         "EPSG:4326", CRS.from_user_input(str(geobox.crs)), always_xy=True

@@ -52,6 +52,7 @@ BENCHMARKS = (
     "report_scale",
     "rule",
     "study",
+    "use",
 )
 
 

@@ -21,6 +21,7 @@ from models.config_networks import (
     GeneratorConfig,
     LossConfig,
 )
+from models.config_segment import SegmentConfig
 from models.config_style import AugmentConfig, StyleConfig
 from models.config_unpaired import CycleConfig
 from tests.docs.docstrings import commented_dicts, parameters_of, summary_of
@@ -78,6 +79,7 @@ def _training() -> Iterator[str]:
         "losses": LossConfig,
         "cycle": CycleConfig,
         "chips": ChipsConfig,
+        "segment": SegmentConfig,
         "style": StyleConfig,
         "augment": AugmentConfig,
         "balance_networks": BalanceConfig,

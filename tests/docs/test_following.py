@@ -138,6 +138,7 @@ def test_the_guide_of_training(reader: Reader) -> None:
     short = {
         "skyscale train --store my-store --resume": (),
         "skyscale train --store my-campaigns --config style.toml": (),
+        "skyscale train --store my-store --config segment.toml": (),  # reports will need it
         "skyscale train": ("--prepare",),
     }
     reader.follow("docs/guides/training.md", short)
@@ -161,32 +162,15 @@ def test_the_guide_of_upscaling(reader: Reader) -> None:
 def test_the_guide_of_reports(reader: Reader) -> None:
     scene = reader.folder / "my-scenes/satellite/sat_20240621/sat_20240621.json"
     reader.type("upscale", scene, "bicubic.tif", "--model", "bicubic")
-    lay_down_segmenters(reader.folder)
-    reader.own = {"models:/skyscale-segmenter@challenger": "segmenter"}
+    features = json.loads((reader.folder / "my-scenes/landcover.geojson").read_text())["features"]
+    classes = sorted({feature["properties"]["category"] for feature in features})
+    weight, bias = np.random.default_rng(0).normal(size=(len(classes), 3)), np.zeros(len(classes))
+    card: dict[str, Any] = {"classes": classes, "bands": ("red", "green", "blue")}
+    write_pixel_network(reader.folder / "net.onnx", weight, bias, data_range=255, **card)
+    reader.own = {}
     reader.follow("docs/guides/reports.md")
     use = json.loads((reader.folder / "my-report" / "summary.json").read_text())["use"]
     assert use["segmenter"].startswith("net@")
-
-
-def lay_down_segmenters(folder: Path) -> None:
-    """A network as a training leaves it, but untrained, and one of somebody's."""
-    import torch
-
-    from models.config_segment import SegmentConfig
-    from models.segment import SegmenterCard, save_segmenter
-    from models.segmenter import Segmenter
-
-    features = json.loads((folder / "my-scenes/landcover.geojson").read_text())["features"]
-    classes = tuple(sorted({f["properties"]["category"] for f in features}))
-    of: dict[str, Any] = {"classes": classes, "bands": ("red", "green", "blue")}
-    torch.manual_seed(0)
-    config = SegmentConfig(channels=4, stages=2)
-    network = Segmenter(bands=3, classes=len(classes), config=config)
-    card = SegmenterCard(architecture=config, data_range=10_000.0, **of)
-    save_segmenter(folder / "segmenter", network, card)
-    weight = np.random.default_rng(0).normal(size=(len(classes), 3))
-    bias = np.zeros(len(classes))
-    write_pixel_network(folder / "net.onnx", weight, bias, data_range=255, **of)
 
 
 def test_the_guide_of_comparing(reader: Reader) -> None:

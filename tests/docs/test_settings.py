@@ -25,6 +25,7 @@ def test_can_be_trained_with(name: str) -> None:
         ("style.toml", "style"),
         ("dcgan.toml", "dcgan"),
         ("vae.toml", "vae"),
+        ("segment.toml", "segment"),
     ],
 )
 def test_there_is_one_for_each_task(name: str, task: str) -> None:

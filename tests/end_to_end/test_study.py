@@ -15,8 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
+from scipy import stats
 
-from flows.study.order import CHECK, trials_of
+from flows.study.order import CHECK, Trial, trials_of
 from flows.study.plan import BICUBIC, OPINION, PREFERENCE, REAL, REAL_OR_GENERATED, SR, Study
 from tests.flows.studies import make_study
 from tests.servers.study_server import StudyServer
@@ -257,6 +258,35 @@ def test_a_server_that_is_killed_ten_times_loses_and_doubles_nothing(tmp_path: P
     assert set(counts) <= set(numbers)
     assert all(counts[n] == len(trials_of(study, n)) for n in counts)
     assert doubled == 0
+
+
+def test_how_long_an_image_takes_tells_nothing_of_it(
+    server: StudyServer, study: Study, folder: Path
+) -> None:
+    """Real and generated ones in the order of the trials, each asked for again and again."""
+    took: dict[str, list[float]] = {"real": [], "generated": []}
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        for _ in range(8):
+            link = client.post("/join/open", data={"consent": "yes"}).headers["location"]
+            number = len(raters(folder)) - 1
+            for trial in trials_of(study, number):
+                if trial.question != REAL_OR_GENERATED:
+                    client.post(link, data=_reply(trial))
+                    continue
+                client.get(link)
+                for _ in range(6):
+                    begun = time.perf_counter()
+                    assert client.get(f"{link}/image/{trial.number}/left").status_code == 200
+                    took[sorted(trial.right)[0]].append(time.perf_counter() - begun)
+                client.post(link, data=_reply(trial))
+    assert min(map(len, took.values())) > 100
+    # One in a thousand such tests would be wrong by chance.
+    assert stats.mannwhitneyu(took["real"], took["generated"]).pvalue > 0.001
+
+
+def _reply(trial: Trial) -> dict[str, str]:
+    answers = {REAL_OR_GENERATED: "real", PREFERENCE: "left", OPINION: "3"}
+    return {"number": str(trial.number), "answer": answers[trial.question], "exposure_ms": "1000"}
 
 
 def test_results_are_told_written_and_put_beside_a_report(

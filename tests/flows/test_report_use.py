@@ -95,7 +95,7 @@ def test_metrics_are_of_every_image_and_class(
     held = summary["use"]["against_labels"]["images"]
     for prefix, image in (("", "sr"), ("bicubic_", "bicubic"), ("real_", "real")):
         assert metrics[f"report/{prefix}fcn_mean_iou"] == held[image]["mean_iou"]["value"]
-        assert metrics[f"report/{prefix}fcn_iou/water"] == held[image]["iou"]["water"]
+        assert metrics[f"report/{prefix}fcn_iou.water"] == held[image]["iou"]["water"]
     assert "report/fcn_same_mean_iou" in metrics
     assert "report/real_fcn_same_mean_iou" not in metrics
     low, high = (metrics[f"report/fcn_mean_iou_sr_less_bicubic_{end}"] for end in ("low", "high"))
@@ -108,7 +108,7 @@ def test_class_names_that_mlflow_does_not_take_are_written_otherwise(
     summary, _ = made
     text = json.dumps(summary["use"]).replace('"water"', '"wet/land: <b>&"')
     names = [name for name, _ in metrics_of(summary | {"use": json.loads(text)})]
-    assert "report/fcn_iou/wet_land_ _b__" in names
+    assert "report/fcn_iou.wet_land_ _b__" in names
 
 
 def test_what_does_not_fit_is_said_before_any_work(
