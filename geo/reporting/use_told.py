@@ -32,8 +32,7 @@ def use_sentence(use: Mapping[str, Any]) -> str:
             f"({_sure(order['steps'][0])}), and SR's better than bicubic's "
             f"({_sure(order['steps'][1])})."
         )
-    steps = [step for step in order["steps"] if step["verdict"] != "holds"]
-    return told + " ".join(_broken(step) for step in steps)
+    return told + " ".join(_step(step) for step in order["steps"])
 
 
 def use_cautions(use: Mapping[str, Any]) -> list[str]:
@@ -83,8 +82,9 @@ def use_notes(use: Mapping[str, Any], data_range: float) -> list[str]:
         side = held[0]["place_tiles"]
         told.append(
             f"Intervals of the scores of maps: 95 % of bootstrap draws of {held[0]['places']} "
-            f"places of {side} x {side} tiles, the same draws for all images; they say nothing "
-            "about another training of the segmenter."
+            f"places of {side} x {side} tiles, the same draws for all images. A class that lies in few "
+            "places is absent from some draws, which moves means over classes; differences bear it "
+            "better. They say nothing about another training of the segmenter."
         )
     return told
 
@@ -115,12 +115,13 @@ def _compared(difference: float, interval: Any) -> str:
     return f"SR {verb} than bicubic ({_range(difference, interval)})."
 
 
-def _broken(step: Mapping[str, Any]) -> str:
+def _step(step: Mapping[str, Any]) -> str:
     better, worse = _NAMES[step["better"]], _NAMES[step["worse"]]
     shown = _range(step["difference"], step["interval"])
     if step["verdict"] == "not shown":
         return f"That the map of {better} is better than that of {worse} is not shown ({shown})."
-    return f"The map of {better} is worse than that of {worse} ({shown})."
+    verb = "better" if step["verdict"] == "holds" else "worse"
+    return f"The map of {better} is {verb} than that of {worse} ({shown})."
 
 
 def _sure(step: Mapping[str, Any]) -> str:
