@@ -82,9 +82,9 @@ def use_notes(use: Mapping[str, Any], data_range: float) -> list[str]:
         side = held[0]["place_tiles"]
         told.append(
             f"Intervals of the scores of maps: 95 % of bootstrap draws of {held[0]['places']} "
-            f"places of {side} x {side} tiles, the same draws for all images. A class that lies in few "
-            "places is absent from some draws, which moves means over classes; differences bear it "
-            "better. They say nothing about another training of the segmenter."
+            f"places of {side} x {side} tiles, the same draws for all images. A class that lies in "
+            "few places is absent from some draws, which moves means over classes; differences "
+            "bear it better. They say nothing about another training of the segmenter."
         )
     return told
 
