@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geo.class_colours import paint_map
 from geo.pictures import encode_jpeg, encode_png, stretch_limits, to_rgb8
 from geo.region_picture import draw_region
-from geo.reporting.class_colours import paint_map
 from geo.reporting.plan import ReportPlan
 from geo.reporting.ramps import VIRIDIS, paint
 from geo.reporting.segmenter import Segmenter
@@ -170,7 +170,7 @@ def draw_tile(tile: TilePixels, bands: tuple[str, ...]) -> tuple[dict[str, str],
 
 
 def draw_maps(tile: TilePixels, classes: int) -> dict[str, str]:
-    """Images of the maps of a tile; see `geo.reporting.class_colours`."""
+    """Images of the maps of a tile; see `geo.class_colours`."""
     middle = _middle(tile.sr.shape[-2:], tile.sr.shape[-1], 1)
     return {
         title: _png(paint_map(tile.maps[name][middle], classes))

@@ -10,7 +10,7 @@ import re
 from importlib.resources import files
 from typing import Any
 
-from geo.reporting.class_colours import class_colours
+from geo.class_colours import class_colours
 from geo.reporting.columns import tile_columns
 from geo.reporting.gallery import draw_overview, draw_tiles
 from geo.reporting.headline import cautions, headline
