@@ -5,6 +5,7 @@ This module must not import torch: flows show these values as a form, and ``--he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from models.config_networks import GeneratorConfig, LossConfig
@@ -100,18 +101,16 @@ def _check_chips(config: TrainConfig) -> None:
             "chips drawn of noise show none; docs/guides/training.md has settings that fit, "
             "with the objective non_saturating"
         )
-    wants_an_input = {
-        "generator": config.generator != GeneratorConfig(),
-        "losses": config.losses != LossConfig(),
-        "discriminator.conditional": config.discriminator.conditional,
-        "growing_share": config.growing_share > 0,
-    }
-    for name, wants in wants_an_input.items():
-        if wants:
-            raise ConfigError(
-                f"{name} has no meaning for the task {task}, which draws of noise alone: leave "
-                "it out; [chips] says what draws"
-            )
+    _refuse_set(
+        task,
+        {
+            "generator": config.generator != GeneratorConfig(),
+            "losses": config.losses != LossConfig(),
+            "discriminator.conditional": config.discriminator.conditional,
+            "growing_share": config.growing_share > 0,
+        },
+        "which draws of noise alone: leave it out; [chips] says what draws",
+    )
     _check_whole_batches(config)
 
 
@@ -127,18 +126,22 @@ def _check_segment(config: TrainConfig) -> None:
             f"adversarial_steps is {config.adversarial_steps}, but the task segment has no game: "
             "set it to 0"
         )
-    no_use = {
-        "generator": config.generator != GeneratorConfig(),
-        "losses": config.losses != LossConfig(),
-        "growing_share": config.growing_share > 0,
-    }
-    for name, given in no_use.items():
-        if given:
-            raise ConfigError(
-                f"{name} has no meaning for the task segment, which draws nothing: leave it out; "
-                "[segment] says what learns"
-            )
+    _refuse_set(
+        config.task,
+        {
+            "generator": config.generator != GeneratorConfig(),
+            "losses": config.losses != LossConfig(),
+            "growing_share": config.growing_share > 0,
+        },
+        "which draws nothing: leave it out; [segment] says what learns",
+    )
     _check_whole_batches(config)
+
+
+def _refuse_set(task: str, given: Mapping[str, bool], why: str) -> None:
+    for name, is_set in given.items():
+        if is_set:
+            raise ConfigError(f"{name} has no meaning for the task {task}, {why}")
 
 
 def _check_whole_batches(config: TrainConfig) -> None:

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.balance import Balance
 from models.config import TrainConfig
 from models.data import PairSpec
 from models.distributed import Ranks
-from models.ema import EMA
 from models.errors import ConfigError
 from models.features import load_features
 from models.generators.base import Generator
-from models.player import Metrics, Player, autocast
+from models.player import Metrics
 from models.restyling import Restyling
+from models.solo import SoloLearner
 from models.step import Growth
 from models.style_losses import Look, Moments, Shown, band_moments, colour, layout, texture
 from models.tensors import Tensors
@@ -26,7 +25,7 @@ from models.tensors import Tensors
 _MEMORY_OF_DRAWN = 0.5
 
 
-class StyleLearner:
+class StyleLearner(SoloLearner[Generator]):
     """Fast style transfer between two campaigns: `lr` images redrawn with the look of `hr` images.
 
     Johnson, Alahi and Fei-Fei, "Perceptual losses for real-time style transfer and
@@ -44,31 +43,13 @@ class StyleLearner:
     def __init__(
         self, generator: Generator, config: TrainConfig, ranks: Ranks, dtype: torch.dtype
     ) -> None:
+        super().__init__(generator, config, ranks, dtype)
         self.generator = generator
-        self.ema = EMA(generator, decay=config.ema_decay)
-        self.balance = Balance()
-        self._config = config
-        self._ranks = ranks
-        self._dtype = dtype
         assert config.losses.features is not None, "the configuration checks itself"
         features = load_features(config.losses.features, bands=3)
         self.features = features.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs forget this overload
-        self._player = Player(
-            "generator",
-            ranks.wrap(generator),
-            torch.optim.Adam(
-                generator.parameters(), lr=config.lr_content, betas=(0.9, 0.99), fused=True
-            ),
-            config,
-            ranks,
-        )
         self._drawn = Look(_MEMORY_OF_DRAWN, self.features)
         self._source, self._target = (Look(config.style.memory, self.features) for _ in range(2))
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """None: there is one scale."""
-        return ()
 
     def product(self, spec: PairSpec) -> Restyling:
         """The averaged generator."""
@@ -81,11 +62,6 @@ class StyleLearner:
             self.features,
         )
 
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """All that learn."""
-        return (self.generator,)
-
     def start_as(self, exported: Generator) -> None:
         """Let the generator and its mean begin as one that is trained."""
         self.generator.start_as(exported)
@@ -93,18 +69,11 @@ class StyleLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {
-            "generator": self.generator.state_dict(),
-            "ema": self.ema.state_dict(),
-            "generator_optimiser": self._player.optimiser.state_dict(),
-            "looks": [look.state_dict() for look in self._looks],
-        }
+        return {**super().state_dict(), "looks": [look.state_dict() for look in self._looks]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.generator.load_state_dict(state["generator"])
-        self.ema.load_state_dict(state["ema"])
-        self._player.optimiser.load_state_dict(state["generator_optimiser"])
+        super().load_state_dict(state)
         for look, kept in zip(self._looks, state["looks"], strict=True):
             look.load_state_dict(kept, self._ranks.device)
 
@@ -137,18 +106,6 @@ class StyleLearner:
         self._drawn.grams.update(grams_seen, self._ranks)
         self.ema.update(self.generator)
         return metrics
-
-    def discriminator_step(self, batch: Tensors) -> Metrics:
-        """There is none: see `TrainConfig`."""
-        raise ConfigError("the task style has no game")
-
-    def generator_step(self, batch: Tensors, adversarial_weight: float) -> Metrics:
-        """There is none: see `TrainConfig`."""
-        raise ConfigError("the task style has no game")
-
-    def set_rates(self, generator: float, discriminator: float) -> None:
-        """Learning rate of the next updates."""
-        self._player.set_rate(generator)
 
     @torch.no_grad()
     def check_up(self, batch: Tensors) -> Metrics:
@@ -184,9 +141,6 @@ class StyleLearner:
         assert batch.lr_valid is not None, "images of their own ground say where they are valid"
         mean = self.generator.standardise.mean
         return torch.lerp(mean, batch.lr, batch.lr_valid), batch.lr_valid
-
-    def _autocast(self) -> torch.autocast:
-        return autocast(self._ranks, self._dtype)
 
     @property
     def _looks(self) -> tuple[Look, ...]:
