@@ -93,7 +93,7 @@ def tell(study: Study, found: Mapping[str, Any]) -> list[str]:
         lines.append(f"{what} were judged real in {_percent(of)}.")
     for two, of in found["preferred"].items():
         first, second = (_named(study, source) for source in two.split(" over "))
-        lines.append(f"{first} was preferred to {second} in {_percent(of)}.")
+        lines.append(f"Of two, {first} was preferred to {second} in {_percent(of)}.")
     for source, of in found["opinion"].items():
         lines.append(f"Opinion of {_named(study, source)}: {_mean(of)} of 5.")
     for question, alpha in found["agreement"].items():
