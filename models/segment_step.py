@@ -7,11 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.data import PairSpec
+from models.latents import batch_latents
 from models.player import Metrics
 from models.segmenter import Segmenter
 from models.segmenting import Segmenting
 from models.solo import SoloLearner
 from models.tensors import Tensors
+
+_OF_BANDS = 0.3  # of what changes in all bands together: light has a colour
 
 
 class SegmentLearner(SoloLearner[Segmenter]):
@@ -34,6 +37,8 @@ class SegmentLearner(SoloLearner[Segmenter]):
 
     def _loss(self, batch: Tensors) -> tuple[Tensor, Metrics]:
         image = torch.lerp(self.network.standardise.mean, batch.hr, batch.valid)
+        if self._config.segment.jitter:
+            image = self._in_another_light(image)
         with self._autocast():
             scores = self._player.wrapped(image)
         labels = _labels(batch)
@@ -44,6 +49,17 @@ class SegmentLearner(SoloLearner[Segmenter]):
         known = labels > 0
         right = ((scores.argmax(dim=1) + 1 == labels) & known).sum() / known.sum().clamp(min=1)
         return loss, {"content_loss": loss.detach(), "accuracy": right.detach()}
+
+    def _in_another_light(self, image: Tensor) -> Tensor:
+        """Each chip brighter or darker, with more or less contrast; its bands nearly alike."""
+        units, bands = self.network.standardise, image.shape[1]
+        drawn = batch_latents(len(image), 2 + 2 * bands, self._ranks)[..., None, None]
+        of_bands = _OF_BANDS * drawn[:, 2:]
+        jitter = self._config.segment.jitter
+        contrast = jitter * (drawn[:, :1] + of_bands[:, :bands])  # [n, C, 1, 1]
+        brightness = jitter * (drawn[:, 1:2] + of_bands[:, bands:])
+        seen: Tensor = (image - units.mean) * contrast.exp() + units.mean
+        return seen + brightness * units.spread
 
 
 def _labels(batch: Tensors) -> Tensor:

@@ -40,7 +40,7 @@ from tests.models.training import TINY as PAIRED
 from tests.models.training import Recorder, run, same, stop_after
 
 CPU = torch.device("cpu")
-SMALL = SegmentConfig(labels="given", channels=4, stages=2)
+SMALL = SegmentConfig(labels="given", channels=4, stages=2, jitter=0.0)
 SPEC = PairSpec(scale=4, bands=("red", "nir"), data_range=10_000.0, classes=("calm", "rough"))
 TINY = replace(
     PAIRED,
@@ -189,11 +189,12 @@ def batch(labels: np.ndarray) -> Tensors:
     )
 
 
-def learner() -> Any:
+def learner(jitter: float = 0.0) -> Any:
     torch.manual_seed(0)
+    config = replace(TINY, segment=replace(SMALL, jitter=jitter))
     here = Ranks(rank=0, world=1, device=CPU)
     statistics = np.array([0.5, 0.5], np.float32), 0.3
-    return build_strategy(TINY, SPEC, statistics, here, torch.float32, 4)
+    return build_strategy(config, SPEC, statistics, here, torch.float32, 4)
 
 
 def test_the_loss_is_the_cross_entropy_of_labelled_pixels_over_all_pixels() -> None:
@@ -208,6 +209,20 @@ def test_the_loss_is_the_cross_entropy_of_labelled_pixels_over_all_pixels() -> N
     )
     right = (scores.argmax(dim=1) + 1 == known)[known > 0].float().mean()
     assert float(told["accuracy"]) == pytest.approx(float(right))
+
+
+def test_chips_are_learned_in_another_light_each() -> None:
+    """Brightness and contrast change, of each chip and a little of each band, and nothing else."""
+    image = torch.rand(6, 2, 16, 16)
+    seen = learner(jitter=0.2)._in_another_light(image)
+    slopes = []
+    for before, after in zip(image.flatten(0, 1), seen.flatten(0, 1), strict=True):
+        slope, offset = np.polyfit(before.flatten().double(), after.flatten().double(), 1)
+        assert np.allclose(after, slope * before + offset, atol=1e-5)
+        slopes.append(slope)
+    logs = np.log(slopes).reshape(6, 2)
+    assert 0.05 < logs.mean(axis=1).std() < 0.5
+    assert 0 < (logs[:, 0] - logs[:, 1]).std() < logs.mean(axis=1).std()
 
 
 def test_ground_without_labels_teaches_nothing() -> None:
