@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from models.batch_norm import BatchNorm
 from models.config_segment import SegmentConfig
-from models.layers import Standardise, conv3x3
+from models.layers import Standardise
 
 _WIDEST = 8  # times the planes at the full size
 
@@ -84,7 +84,9 @@ class Segmenter(nn.Module):
 def _two_convolutions(inputs: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for planes in (inputs, width):
-        layers += [conv3x3(planes, width), BatchNorm(width), nn.ReLU()]
+        # Without a bias: the normalisation takes it off again, and its gradient is but rounding.
+        conv = nn.Conv2d(planes, width, 3, padding=1, bias=False)
+        layers += [conv, BatchNorm(width), nn.ReLU()]
     return nn.Sequential(*layers)
 
 

