@@ -198,7 +198,7 @@ def read_settings(
     shorter = {name: n for name, n in most.items() if 0 < n < getattr(settings, name)}
     if shorter:
         told = ", ".join(f"{name} {n}" for name, n in shorter.items())
-        of = "pairs" if settings.task == "paired" else "images of the larger side"
+        of = "pairs" if settings.task in ("paired", "segment") else "images of the larger side"
         say(f"train: phases bounded by passes over the {pairs} {of}, against overfitting: {told}")
     return _settings(settings.to_dict() | shorter)
 
