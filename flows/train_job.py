@@ -25,6 +25,7 @@ from flows.train_checks import (
 )
 from flows.train_folder import RunFolder, write_text_whole
 from flows.train_kinds import kind_of
+from flows.train_resume import changed_settings, check_beside, merged_settings, same_data
 from flows.train_start import (
     Beginning,
     check_start,
@@ -347,14 +348,14 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
     if not folder.job.exists():
         raise FlowError(f"{folder.job}: no such run to go on with; --out says where runs are kept")
     job: dict[str, Any] = json.loads(folder.job.read_text())
-    summary = _same_data(config, job, store)
+    summary = same_data(config, job, store)
     given = _given(config)
-    settings = _settings(_merged(job["config"], given))
+    settings = _settings(merged_settings(job["config"], given))
     kind = kind_of(settings)
-    _check_beside(job, kind.beside())
+    check_beside(job, kind.beside())
     splits = kind.splits(summary, settings)
     _check(config, settings, store, {**summary, "splits": splits})
-    changed = _changes(job["config"], settings.to_dict())
+    changed = changed_settings(job["config"], settings.to_dict())
     job |= {"config": settings.to_dict(), "folder": str(folder.path), "store": store.url}
     write_text_whole(folder.job, json.dumps(job, indent=2))
     tags = {"resumed": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -368,65 +369,6 @@ def _go_on(config: TrainFlowConfig, run_id: str, store: PairStore) -> dict[str, 
         say(f"train: {error}; what this run has to tell is kept until MLflow is back")
     say(f"train: going on with run {run_id}")
     return job
-
-
-def _check_beside(job: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse other labels than a run has learned from."""
-    was = job.get("beside") or {}  # older jobs know of nothing
-    other = [f"{key} {now[key]}, not {was.get(key)}" for key in now if now[key] != was.get(key)]
-    if other:
-        raise FlowError(
-            f"run {job['run_id']} has learned from other data than these: {', '.join(other)}; "
-            "wanted those that it began with, or start a new run"
-        )
-
-
-def _same_data(config: TrainFlowConfig, job: Mapping[str, Any], store: PairStore) -> dict[str, Any]:
-    """Refuse pairs and chips that the run was not trained on; returns the store's summary."""
-    run, was = job["run_id"], job.get("data")
-    if was is not None:
-        now = {"scale": store.config.scale, "bands": list(store.config.bands)}
-        other = [f"{key} {_plain(now[key])}" for key in now if now[key] != was[key]]
-        if other:
-            wanted = ", ".join(f"{key} {_plain(was[key])}" for key in now)
-            raise FlowError(
-                f"{config.store} has {', '.join(other)}, but run {run} was trained on {wanted}: "
-                f"give its own store, {job['store']}, or start a new run"
-            )
-    if config.store_version is not None and (
-        store.tags.resolve(config.store_version) != job["store_version"]
-    ):
-        raise FlowError(
-            f"run {run} is trained on version {job['store_version']} of its store, not on "
-            f"{config.store_version}: leave --store-version out or start a new run"
-        )
-    summary = store.summary(job["store_version"])
-    chips = job.get("chips_digest")
-    other_chips = chips is not None and chips != store.chips_digest(job["store_version"])
-    if summary["digest"] != job["store_digest"] or other_chips:
-        raise FlowError(
-            f"version {job['store_version']} of {config.store} holds other pairs than run {run} "
-            f"was trained on: give its own store, {job['store']}, or start a new run"
-        )
-    return summary
-
-
-def _plain(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)
-
-
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, the new ones before the old ones."""
-    merged = dict(old)
-    for key, value in new.items():
-        before = old.get(key)
-        both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]  # a mapping
-    return merged
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in new.items() if old.get(key) != value}
 
 
 def _keep_version(store: PairStore, run_id: str, version: int) -> None:

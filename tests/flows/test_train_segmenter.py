@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from flows import registry
 from flows.errors import FlowError, UsageError
 from flows.labelled_pairs import LabelledPairs, describe_labels
 from flows.train_folder import RunFolder
-from flows.train_job import TrainFlowConfig, _check_beside, read_settings
+from flows.train_job import TrainFlowConfig, read_settings, settle_job
 from flows.train_kind_segmenter import score_maps
 from flows.train_kinds import kind_of
 from geo.labels import open_labels
@@ -208,15 +210,30 @@ def test_labels_of_other_ground_are_refused(store: PairStore, tmp_path: Path) ->
         kind_of(config).check(store, store.version, config)
 
 
-def test_a_run_goes_on_with_its_own_labels_alone(labels: Path) -> None:
-    facts = describe_labels(str(labels))
-    assert facts["classes"] == ["dark|<b>", "bright"]
-    assert len(facts["labels_sha256"]) == 64
-    job = {"run_id": "abc", "beside": facts}
-    _check_beside(job, facts)
+def test_a_run_goes_on_with_its_own_labels_alone(
+    store: PairStore,
+    labels: Path,
+    new_tracker: Callable[[Path], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_tracker(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mine.tif"
+    shutil.copy(labels, mine)
+    shutil.copy(labels.with_suffix(".json"), mine.with_suffix(".json"))
+    asked = TrainFlowConfig(store=store.url, settings=settings(mine).to_dict())
+    job = settle_job(asked)
+    assert job["beside"] == describe_labels(str(mine))
+    assert job["beside"]["classes"] == ["dark|<b>", "bright"]
+    again = TrainFlowConfig(store=store.url, resume=job["run_id"])
+    assert settle_job(again)["run_id"] == job["run_id"]
+    with rasterio.open(mine, "r+") as file:
+        values = file.read(1)
+        values[0, 0] = 3 - values[0, 0]
+        file.write(values, 1)
     with pytest.raises(FlowError, match="has learned from other data than these: labels_sha"):
-        _check_beside(job, {**facts, "labels_sha256": "other"})
-    _check_beside({"run_id": "abc"}, {})  # of before there were any
+        settle_job(again)
 
 
 def test_it_begins_from_scratch(labels: Path, store: PairStore) -> None:
