@@ -225,6 +225,15 @@ def test_chips_are_learned_in_another_light_each() -> None:
     assert (logs[:, 0] - logs[:, 1]).std() == pytest.approx(0.2 * 0.3 * 2**0.5, rel=0.2)
 
 
+def test_it_is_in_training_alone_that_the_light_changes() -> None:
+    tensors = batch(np.ones((4, 1, 16, 16), np.uint8))
+    losses = [float(learner(jitter).content_step(tensors)["content_loss"]) for jitter in (0, 0.5)]
+    assert losses[0] != losses[1]
+    one = learner(jitter=0.5)
+    maps = [one.product(SPEC).network(tensors.hr) for _ in range(2)]
+    assert torch.equal(*maps)
+
+
 def test_ground_without_labels_teaches_nothing() -> None:
     one = learner()
     before = {name: t.clone() for name, t in one.network.state_dict().items()}
