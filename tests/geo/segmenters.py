@@ -112,9 +112,13 @@ class ClassGround:
 
 
 def make_class_ground(
-    folder: Path, shape: tuple[int, int] = (384, 320), *, share: float = 0.6, hole: bool = False
+    folder: Path,
+    shape: tuple[int, int] = (384, 320),
+    *,
+    share: float = 0.6,
+    hole: str | None = None,
 ) -> ClassGround:
-    """SR is bicubic and a share of what it lacks; a hole lies in the satellite image."""
+    """SR is bicubic and a share of what it lacks; a hole lies in the image that is named."""
     classes = class_field(shape)
     texture = np.random.default_rng(1).normal(0, 60, (3, *shape))
     hr = (COLOURS[classes - 1].transpose(2, 0, 1) + texture).astype(np.float32)
@@ -129,8 +133,10 @@ def make_class_ground(
     }
     fine = rasters.grid(shape, size=1.0)
     if hole:
-        images["lr"] = lr.copy()
-        images["lr"][:, 12:60, 25:27] = 0  # beside an edge of tiles, narrower than a halo
+        size = 1 if hole == "lr" else 4
+        images[hole] = images[hole].copy()
+        # Beside an edge of tiles, narrower than a halo.
+        images[hole][:, 12 * size : 60 * size, 25 * size : 27 * size] = 0
     files = {
         name: rasters.write(
             folder / f"{name}.tif",

@@ -12,6 +12,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from scipy import ndimage
 
 from geo.errors import BandError, CatalogError, ReportError
 from geo.labels import open_labels
@@ -22,7 +23,7 @@ from geo.reporting.scored import read_scored
 from geo.reporting.segmenter import SegmenterFacts, draw_map, widen
 from geo.reporting.table import write_report
 from geo.reporting.tiles import read_tiles
-from geo.reporting.use import order_of
+from geo.reporting.use import order_of, summarise_use
 from geo.reporting.use_told import use_cautions, use_sentence
 from geo.scores.agreement import Tally, confusion, from_sparse
 from tests.geo.segmenters import CLASSES, ClassGround, FarPixels, NearestColour, make_class_ground
@@ -35,7 +36,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> ClassGround:
 
 @pytest.fixture(scope="module")
 def holed(tmp_path_factory: pytest.TempPathFactory) -> ClassGround:
-    return make_class_ground(tmp_path_factory.mktemp("holed"), hole=True)
+    return make_class_ground(tmp_path_factory.mktemp("holed"), hole="lr")
 
 
 def score(plan: Any, segmenter: Any = None) -> list[dict[str, Any]]:
@@ -127,6 +128,50 @@ def test_what_lies_beside_a_hole_of_one_image_is_filled_in_all(holed: ClassGroun
     for tile in beside:
         assert (tile.maps["sr"] == tile.maps["real"]).mean() > 0.99
         assert all((found[~tile.judged] == 0).all() for found in tile.maps.values())
+
+
+def test_what_lies_beside_a_hole_of_the_aerial_image_is_filled_in_sr_too(tmp_path: Path) -> None:
+    ground = make_class_ground(tmp_path, hole="aerial")
+    plan = ground.plan(sr=ground.truth)
+    tiles = [t for b in plan.batches() for t in read_tiles(plan, b, NearestColour())]
+    beside = [tile for tile in tiles if 0.3 < tile.judged.mean() < 1 and tile.seen.all()]
+    assert beside
+    for tile in beside:
+        near = ndimage.binary_dilation(~tile.judged, iterations=6) & tile.judged
+        assert (tile.maps["sr"] == tile.maps["real"])[near].mean() > 0.97
+
+
+def test_labels_are_moved_as_the_aerial_image_is(ground: ClassGround) -> None:
+    """Content lies one LR pixel, four HR pixels, to the right of its ground."""
+    plan = ground.plan()
+    [reference] = plan.references
+    moved = replace(reference.alignment, dy_px=0.0, dx_px=1.0, field=None)
+    plan = replace(plan, references=(replace(reference, alignment=moved),))
+    looked_at = 0
+    for batch in plan.batches():
+        for tile in read_tiles(plan, batch, NearestColour()):
+            rows, cols = plan.lattice.window(tile.cell, plan.lr_geobox)
+            if cols.start < 1:
+                continue
+            wanted = ground.classes[
+                4 * rows.start : 4 * rows.stop, 4 * cols.start - 4 : 4 * cols.stop - 4
+            ]
+            assert (tile.maps["labels"] == wanted)[tile.judged].all()
+            looked_at += 1
+    assert looked_at > 3
+
+
+def test_images_are_compared_on_the_tiles_that_all_of_them_show(
+    ground: ClassGround, rows: list[dict[str, Any]]
+) -> None:
+    plan = ground.plan(other=ground.bicubic)
+    hidden = [{**rows[0], "real_fcn_confusion": None}, *rows[1:]]
+    told = summarise_use(hidden, plan)
+    without = summarise_use(rows[1:], plan)
+    assert told is not None
+    assert without is not None
+    assert told["against_labels"] == without["against_labels"]
+    assert told["against_real"]["tiles"] == len(rows)
 
 
 def test_maps_of_the_truth_are_the_real_image_s(ground: ClassGround) -> None:
